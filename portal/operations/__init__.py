@@ -1,0 +1,13 @@
+"""The engine of long work: define, start, advance, recover (house rules in docs/adr/0003-operations.md).
+
+The row is the truth; a Celery message is a doorbell that may be lost or ring twice.
+"""
+
+from portal.operations.control import cancel, retry
+from portal.operations.engine import advance, due, remember
+from portal.operations.plans import define, plan_of, step_names
+from portal.operations.start import Busy, active_on, ring, start
+
+__all__ = [
+    "Busy", "active_on", "advance", "cancel", "define", "due", "plan_of", "remember", "retry", "ring", "start", "step_names",
+]

@@ -1,0 +1,54 @@
+"""Cancel a running operation, or go on with one that failed. Both act between steps."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from portal import audit
+from portal.models import Operation, User
+from portal.operations.start import busy, ring
+from portal.problems import Conflict
+from portal.types import ACTIVE_STATES, OperationState
+
+RETRYABLE = (OperationState.FAILED, OperationState.TIMED_OUT, OperationState.CANCELLED, OperationState.ROLLED_BACK)
+
+
+@transaction.atomic
+def cancel(*, op: Operation, actor: User) -> Operation:
+    """Ask a running operation to stop before its next step. Raises Conflict (409) when it has ended."""
+    changed = Operation.objects.filter(pk=op.pk, state__in=ACTIVE_STATES).update(
+        is_cancel_requested=True, due_at=timezone.now()
+    )
+    if not changed:
+        raise Conflict(f"This operation has ended ({op.state}): there is nothing to cancel.")
+    audit.record(action="operation.cancel_requested", on=op, actor=actor, operation=op)
+    transaction.on_commit(lambda: ring(op))
+    op.refresh_from_db()
+    return op
+
+
+@transaction.atomic
+def retry(*, op: Operation, actor: User) -> Operation:
+    """Run a failed operation again from the step that failed (from the first after a roll-back).
+
+    Raises Conflict (409) when it has not failed, Busy (409) when another operation holds the target.
+    """
+    step = 0 if op.is_undoing else op.step
+    memo = {name: value for name, value in op.memo.items() if not name.startswith("_")}
+    try:
+        with transaction.atomic():
+            changed = Operation.objects.filter(pk=op.pk, state__in=RETRYABLE).update(
+                state=OperationState.RUNNING, step=step, memo={} if op.is_undoing else memo, is_undoing=False, attempts=0,
+                error=None, ended_at=None, deadline_at=None, is_cancel_requested=False, due_at=timezone.now(),
+                lease=None, leased_until=None, note="",
+            )
+    except IntegrityError:
+        raise busy(op.target_ref, op.target_name) from None
+    if not changed:
+        raise Conflict(f"Only an operation that failed can be run again; this one is {op.state}.")
+    audit.record(action="operation.retried", on=op, actor=actor, operation=op, before={"state": op.state})
+    op.refresh_from_db()
+    transaction.on_commit(lambda: ring(op))
+    return op
+

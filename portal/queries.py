@@ -1,0 +1,127 @@
+"""Every read of the shared tables, with the permission check. Nobody finds another team's objects."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from portal.models import ApiToken, AuditEvent, Membership, Operation, OperationLog, Team, User, Workspace
+from portal.problems import Forbidden, NotFound
+from portal.secrets import fingerprint
+from portal.types import OperationState, Role
+
+
+def role_in(*, actor: User, team: Team, workspace: Workspace | None = None) -> Role | None:
+    """The role that counts for this request: the member's, cut down to the API token's. None: not a member."""
+    membership = Membership.objects.filter(team=team, user=actor, user__is_active=True).first()
+    if membership is None:
+        return None
+    token = actor.acting_token
+    if token is None:
+        return Role(membership.role)
+    if token.workspace_id and (workspace is None or token.workspace_id != workspace.pk):
+        return None
+    return Role(min(membership.role, token.role))
+
+
+def require(*, actor: User, workspace: Workspace, needs: Role) -> Role:
+    """The actor's role in the workspace. Raises NotFound for strangers and Forbidden when the role is too low."""
+    role = role_in(actor=actor, team=workspace.team, workspace=workspace)
+    if role is None:
+        raise NotFound(f"There is no workspace {workspace.slug}.")
+    if role < needs:
+        raise Forbidden(f"This needs the role {needs.label}; you are {role.label} in {workspace.name}.")
+    return role
+
+
+def workspace(*, actor: User, slug: str, needs: Role) -> Workspace:
+    """One workspace by its slug."""
+    found = Workspace.objects.select_related("team").filter(slug=slug).first()
+    if found is None:
+        raise NotFound(f"There is no workspace {slug}.")
+    require(actor=actor, workspace=found, needs=needs)
+    return found
+
+
+def workspaces(*, actor: User) -> QuerySet[Workspace]:
+    """The workspaces that the actor can see, by name."""
+    found = Workspace.objects.select_related("team").filter(team__memberships__user=actor).order_by("name", "pk")
+    token = actor.acting_token
+    return found.filter(pk=token.workspace_id) if token and token.workspace_id else found
+
+
+def team(*, actor: User, slug: str, needs: Role) -> Team:
+    """One team by its slug; a token of one workspace reaches no team."""
+    found = Team.objects.filter(slug=slug).first()
+    role = role_in(actor=actor, team=found) if found else None
+    if found is None or role is None:
+        raise NotFound(f"There is no team {slug}.")
+    if role < needs:
+        raise Forbidden(f"This needs the role {needs.label}; you are {role.label} in {found.name}.")
+    return found
+
+
+def teams(*, actor: User) -> QuerySet[Team]:
+    """The teams that the actor belongs to, by name."""
+    return Team.objects.filter(memberships__user=actor).order_by("name", "pk")
+
+
+def members(*, actor: User, team: Team) -> QuerySet[Membership]:
+    """The members of a team with their roles."""
+    return Membership.objects.select_related("user").filter(team=team).order_by("user__username")
+
+
+def operation(*, actor: User, slug: str, id: UUID, needs: Role) -> Operation:
+    """One operation of the workspace with that slug."""
+    home = workspace(actor=actor, slug=slug, needs=needs)
+    found = Operation.objects.select_related("workspace__team", "actor").filter(workspace=home, pk=id).first()
+    if found is None:
+        raise NotFound(f"There is no operation {id} in {home.name}.")
+    return found
+
+
+def operations(*, workspace: Workspace, state: str = "", kind: str = "", target: str = "") -> QuerySet[Operation]:
+    """The operations of a workspace that the caller has already been let into, newest first."""
+    found = Operation.objects.select_related("actor").filter(workspace=workspace).order_by("-created_at", "-pk")
+    for name, value in (("state", state), ("kind", kind), ("target_name", target)):
+        found = found.filter(**{name: value}) if value else found
+    return found
+
+
+def latest_operation(*, ref: str) -> Operation | None:
+    """The newest operation on a target, running or ended."""
+    return Operation.objects.filter(target_ref=ref).order_by("-created_at").first()
+
+
+def operation_log(*, op: Operation) -> QuerySet[OperationLog]:
+    """The lines of an operation, oldest first."""
+    return OperationLog.objects.filter(operation=op).order_by("pk")
+
+
+def audit_events(*, workspace: Workspace) -> QuerySet[AuditEvent]:
+    """The history of a workspace, newest first."""
+    return AuditEvent.objects.filter(workspace=workspace).order_by("-pk")
+
+
+def api_tokens(*, actor: User) -> QuerySet[ApiToken]:
+    """The actor's own tokens, newest first."""
+    return ApiToken.objects.select_related("workspace").filter(user=actor).order_by("-created_at", "-pk")
+
+
+def user_of_token(secret: str) -> User | None:
+    """The user that a live API token belongs to, with `acting_token` set; None when it is unknown or over."""
+    found = ApiToken.objects.select_related("user", "workspace").filter(digest=fingerprint(secret)).first()
+    now = timezone.now()
+    if found is None or found.revoked_at or (found.expires_at and found.expires_at <= now) or not found.user.is_active:
+        return None
+    if found.last_used_at is None or (now - found.last_used_at).total_seconds() > 60:
+        ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
+    found.user.acting_token = found
+    return found.user
+
+
+def is_failed(op: Operation) -> bool:
+    """Whether the operation ended otherwise than well."""
+    return not op.is_active and op.state != OperationState.SUCCEEDED

@@ -1,0 +1,73 @@
+"""Words that every app shares: roles, operation kinds and states, and what a step may answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from portal.models import Workspace
+
+
+class Role(models.IntegerChoices):
+    """What a member may do; each role includes those below it (domain.md, "Who may do what")."""
+
+    READER = 10, "Reader"
+    CONTRIBUTOR = 20, "Contributor"
+    OPERATOR = 30, "Operator"
+    OWNER = 40, "Owner"
+
+
+class OperationState(models.TextChoices):
+    """States of a long job, in the SDK's words, and RolledBack of our own."""
+
+    NOT_STARTED = "NotStarted"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+    TIMED_OUT = "TimedOut"
+    ROLLED_BACK = "RolledBack"
+
+
+ACTIVE_STATES = (OperationState.NOT_STARTED, OperationState.RUNNING)
+
+
+class OperationKind(models.TextChoices):
+    """What a long job does. Its steps are found by grepping the name: `operations.define(OperationKind.X, …)`."""
+
+    COMPUTE_CREATE = "compute.create"
+    COMPUTE_ATTACH = "compute.attach"
+    COMPUTE_SCALE = "compute.scale"
+    COMPUTE_DETACH = "compute.detach"
+    COMPUTE_DELETE = "compute.delete"
+    ENVIRONMENT_BUILD = "environment.build"
+    SERVICE_CREATE = "service.create"
+    SERVICE_UPDATE = "service.update"
+    SERVICE_DELETE = "service.delete"
+    ENDPOINT_CREATE = "endpoint.create"
+    ENDPOINT_UPDATE = "endpoint.update"
+    ENDPOINT_DELETE = "endpoint.delete"
+    VERSION_CREATE = "version.create"
+    VERSION_UPDATE = "version.update"
+    VERSION_DELETE = "version.delete"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A step's answer "not yet": run me again after `seconds`; `note` is what people read meanwhile."""
+
+    seconds: float
+    note: str = ""
+
+
+class Target(Protocol):
+    """What an operation or an audit line is about."""
+
+    name: Any
+    workspace: Workspace
+
+    @property
+    def ref(self) -> str: ...
