@@ -1,0 +1,1 @@
+"""The Kubernetes API of the pretend clusters: object store, clusters, and the HTTP routes."""

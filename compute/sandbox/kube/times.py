@@ -1,0 +1,8 @@
+"""Times as the API writes them."""
+
+from datetime import UTC, datetime
+
+
+def stamp(moment: datetime) -> str:
+    """UTC to the second: `2030-01-31T10:00:00Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
