@@ -66,7 +66,7 @@ def landlock_abi() -> int:
 
 
 def status() -> str:
-    """"confined", or "not confined: " and why, for the banner and the pages."""
+    """ "confined", or "not confined: " and why, for the banner and the pages."""
     abi = landlock_abi()
     if abi:
         return "confined"
@@ -75,7 +75,7 @@ def status() -> str:
 
 
 def python_roots(executable: str) -> list[str]:
-    """The folders an interpreter needs to run: its environment and the installation that the environment is made from."""
+    """The folders an interpreter needs to run: its environment and the installation beneath."""
     environment = os.path.dirname(os.path.dirname(os.path.abspath(executable)))
     base = os.path.dirname(os.path.dirname(os.path.realpath(executable)))
     return [path for path in dict.fromkeys((environment, base)) if path not in ("/", "/usr")]
