@@ -1,0 +1,133 @@
+"""The files that Envoy follows, each with a version `<counter>-<hash>`; an unchanged file keeps its version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from endpoints.gateway import routes
+from endpoints.gateway.filters import Json, typed
+from endpoints.gateway.view import GatewayView
+
+PROBE_HEADER = "x-slipway-probe"
+# Which statistic tells the version of a file that Envoy has taken.
+STATISTICS = {
+    "cds.json": "cluster_manager.cds.version_text",
+    "rds.json": "http.scoring.rds.scoring.version_text",
+    "ecds.jwt.json": "extension_config_discovery.http_filter.jwt.version_text",
+    "ecds.keys.json": "extension_config_discovery.http_filter.keys.version_text",
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What goes into the gateway's ConfigMap and Secret, and the version of each followed file."""
+
+    config: dict[str, str]
+    secret: dict[str, str] = field(repr=False)
+    versions: dict[str, str]
+
+
+def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
+    """All files of a gateway. `before` are the versions that are out now: an equal file keeps its own."""
+    resources = {
+        "cds.json": routes.clusters(view.endpoints),
+        "rds.json": [routes.route_table(view.endpoints)],
+        "ecds.jwt.json": [_tokens(view)],
+        "ecds.keys.json": [_keys(view)],
+    }
+    versions = {name: _version(content, counter, before.get(name, "")) for name, content in resources.items()}
+    texts = {name: _text({"version_info": versions[name], "resources": content}) for name, content in resources.items()}
+    secret = {
+        "ecds.keys.json": texts.pop("ecds.keys.json"),
+        "rds.probe.json": _text({"version_info": "1", "resources": [_probe(view.probe_secret)]}),
+        "sds.json": _text({"version_info": "1", "resources": [_certificate()]}),
+        "tls.crt": view.tls_certificate,
+        "tls.key": view.tls_key,
+    }
+    return Files({**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}, secret, versions)
+
+
+def expected(versions: Mapping[str, str], seen: Mapping[str, Any]) -> list[str]:
+    """The files that Envoy, by its statistics, has not taken yet in this version or a later one."""
+    return [
+        name
+        for name, statistic in STATISTICS.items()
+        if _counter(str(seen.get(statistic, ""))) < _counter(versions.get(name, ""))
+    ]
+
+
+def _counter(version: str) -> int:
+    head = version.split("-", 1)[0]
+    return int(head) if head.isdigit() else 0
+
+
+def _version(content: Any, counter: int, before: str) -> str:
+    digest = hashlib.sha256(_text(content).encode()).hexdigest()[:12]
+    return before if before.partition("-")[2] == digest else f"{counter}-{digest}"
+
+
+def _text(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def _keys(view: GatewayView) -> Json:
+    credentials = [
+        {"client": routes.client_name(endpoint.name, slot), "key": key}
+        for endpoint in view.endpoints
+        for slot, key in endpoint.keys
+    ]
+    config = typed(
+        "extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+        key_sources=[{"header": "Authorization"}],
+        forwarding=routes.forwarding(),
+        credentials=credentials,
+    )
+    return typed("config.core.v3.TypedExtensionConfig", name="keys", typed_config=config)
+
+
+def _tokens(view: GatewayView) -> Json:
+    provider = {
+        "issuer": view.issuer,
+        "local_jwks": {"inline_string": view.jwks},
+        "require_expiration": True,
+        "forward": False,
+        "claim_to_headers": [{"header_name": "x-auth-client", "claim_name": "sub"}],
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+    needs = {
+        endpoint.name: {"provider_and_audiences": {"provider_name": "portal", "audiences": [endpoint.audience]}}
+        for endpoint in view.endpoints
+    }
+    config = typed(
+        "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        strip_failure_response=True,
+        providers={"portal": provider},
+        requirement_map=needs,
+    )
+    return typed("config.core.v3.TypedExtensionConfig", name="jwt", typed_config=config)
+
+
+def _probe(secret: str) -> Json:
+    """Readiness and numbers, by GET and with the secret only; the rest of Envoy's admin has no way in."""
+    must = [
+        {"name": PROBE_HEADER, "string_match": {"exact": secret}},
+        {"name": ":method", "string_match": {"exact": "GET"}},
+    ]
+    matches = [{"path": "/ready"}, {"path": "/stats"}, {"path": "/stats/prometheus"}]
+    let_in = [{"match": {**match, "headers": must}, "route": {"cluster": "admin"}} for match in matches]
+    refuse = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
+    host = {"name": "probe", "domains": ["*"], "routes": [*let_in, refuse], "request_headers_to_remove": [PROBE_HEADER]}
+    return typed("config.route.v3.RouteConfiguration", name="probe", virtual_hosts=[host])
+
+
+def _certificate() -> Json:
+    pair = {
+        "certificate_chain": {"filename": "secret/tls.crt"},
+        "private_key": {"filename": "secret/tls.key"},
+        "watched_directory": {"path": "secret"},
+    }
+    return typed("extensions.transport_sockets.tls.v3.Secret", name="edge", tls_certificate=pair)

@@ -1,0 +1,216 @@
+"""The gateway's Kubernetes objects: one builder per kind, plain dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from endpoints.gateway.files import PROBE_HEADER, Files
+from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
+from endpoints.gateway.view import GatewayView
+
+__all__ = ["COMPONENT", "PROBE_HEADER", "PROBE_PORT", "SELECTOR", "install", "name_of", "namespace_of", "published"]
+
+Json = dict[str, Any]
+COMPONENT = "slipway-gateway"
+SELECTOR = f"app.kubernetes.io/name={COMPONENT}"
+HOME = "/srv/slipway"
+DRAIN_SECONDS = 5
+USER = 65532
+COMPANION = Path(__file__).parent.parent / "pod" / "companion.py"
+
+
+def name_of(target_id: int) -> str:
+    """The name of what belongs to one gateway, also in the namespaces of workloads."""
+    return f"{COMPONENT}-{target_id}"
+
+
+def namespace_of(target_id: int, workspace: str) -> str:
+    """The gateway's own namespace: another workspace's gateway on the same cluster has another."""
+    return f"slipway-gw-{workspace[:38].strip('-')}-{target_id}"
+
+
+def install(view: GatewayView, files: Files) -> list[Json]:
+    """Everything that a gateway is, in the order in which it can be applied."""
+    boot = _boot()
+    return [
+        _object(view, "v1", "Namespace", namespace_of(view.target_id, view.workspace), namespaced=False),
+        _object(view, "v1", "ServiceAccount", COMPONENT) | {"automountServiceAccountToken": False},
+        *(part for namespace in view.namespaces for part in _rights(view, namespace)),
+        *published(view, files),
+        _object(view, "v1", "ConfigMap", "gateway-boot") | {"data": boot},
+        _deployment(view, boot),
+        _service(view),
+        _budget(view),
+        _policy(view),
+    ]
+
+
+def published(view: GatewayView, files: Files) -> list[Json]:
+    """The objects that a change of traffic, keys or versions writes: the Secret before what refers to it."""
+    secret = _object(view, "v1", "Secret", "gateway-secret") | {"type": "Opaque", "stringData": files.secret}
+    return [secret, _object(view, "v1", "ConfigMap", "gateway-config") | {"data": files.config}]
+
+
+def _labels(view: GatewayView) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/managed-by": "slipway",
+        "app.kubernetes.io/name": COMPONENT,
+        "slipway.dev/workspace": view.workspace,
+        "slipway.dev/gateway": str(view.target_id),
+    }
+
+
+def _object(view: GatewayView, version: str, kind: str, name: str, *, namespace: str = "", namespaced: bool = True) -> Json:
+    metadata: Json = {"name": name, "labels": _labels(view)}
+    if namespaced:
+        metadata["namespace"] = namespace or namespace_of(view.target_id, view.workspace)
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _rights(view: GatewayView, namespace: str) -> list[Json]:
+    """The companion may follow EndpointSlices where this gateway's replicas run, and nothing else."""
+    group, name = "rbac.authorization.k8s.io", name_of(view.target_id)
+    rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
+    own = namespace_of(view.target_id, view.workspace)
+    role = _object(view, f"{group}/v1", "Role", name, namespace=namespace) | {"rules": [rule]}
+    binding = _object(view, f"{group}/v1", "RoleBinding", name, namespace=namespace) | {
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": COMPONENT, "namespace": own}],
+    }
+    return [role, binding]
+
+
+def _boot() -> dict[str, str]:
+    return {"bootstrap.json": json.dumps(bootstrap(), sort_keys=True), "companion.py": COMPANION.read_text()}
+
+
+def _deployment(view: GatewayView, boot: dict[str, str]) -> Json:
+    pod = _pod(view)
+    mark = hashlib.sha256(json.dumps([boot, pod], sort_keys=True).encode()).hexdigest()[:16]
+    template = {"metadata": {"labels": _labels(view), "annotations": {"slipway.dev/boot": mark}}, "spec": pod}
+    spec = {
+        "replicas": view.replicas,
+        "revisionHistoryLimit": 2,
+        "selector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": template,
+    }
+    return _object(view, "apps/v1", "Deployment", COMPONENT) | {"spec": spec}
+
+
+def _pod(view: GatewayView) -> Json:
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}},
+    }
+    return {
+        "serviceAccountName": COMPONENT,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + 10,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [spread],
+        "initContainers": [_companion(view, "first-replicas", "init")],
+        "containers": [_envoy(view), _companion(view, "companion", "watch")],
+        "volumes": _volumes(),
+    }
+
+
+def _volumes() -> list[Json]:
+    token = {
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        ]
+    }
+    return [
+        {"name": "boot", "configMap": {"name": "gateway-boot"}},
+        {"name": "config", "configMap": {"name": "gateway-config"}},
+        {"name": "secret", "secret": {"secretName": "gateway-secret"}},
+        {"name": "eds", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+        {"name": "run", "emptyDir": {"sizeLimit": "16Mi"}},
+        {"name": "token", "projected": token},
+    ]
+
+
+def _container(name: str, image: str, command: list[str], *, asks: tuple[str, str], memory: str, mounts: str) -> Json:
+    writable = ("eds", "run")
+    return {
+        "name": name,
+        "image": image,
+        "command": command,
+        "workingDir": HOME,
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "resources": {"requests": {"cpu": asks[0], "memory": asks[1]}, "limits": {"memory": memory}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [
+            {"name": mount, "mountPath": f"{HOME}/{mount}", **({} if mount in writable else {"readOnly": True})}
+            for mount in mounts.split()
+        ],
+    }
+
+
+def _companion(view: GatewayView, name: str, mode: str) -> Json:
+    command = ["python", "-u", "boot/companion.py", mode]
+    return _container(
+        name, view.companion_image, command, asks=("10m", "32Mi"), memory="96Mi", mounts="boot config eds token"
+    )
+
+
+def _envoy(view: GatewayView) -> Json:
+    # Addresses come by argument, where Kubernetes fills in the pod's own; what changes or is secret stays in files.
+    static = json.dumps({"static_resources": {"listeners": listeners("$(POD_IP)")}}, sort_keys=True)
+    command = ["envoy", "-c", "boot/bootstrap.json", "--config-yaml", static, "--concurrency", "1", "--disable-hot-restart"]
+    envoy = _container(
+        "envoy", view.envoy_image, [*command, "-l", "warning"],
+        asks=("100m", "128Mi"), memory="512Mi", mounts="boot config secret eds run",
+    )  # fmt: skip
+    probe = {"tcpSocket": {"port": HTTP_PORT}}
+    return envoy | {
+        "ports": [
+            {"name": "http", "containerPort": HTTP_PORT},
+            {"name": "https", "containerPort": HTTPS_PORT},
+            {"name": "probe", "containerPort": PROBE_PORT},
+        ],
+        "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": {**probe, "periodSeconds": 2, "failureThreshold": 2},
+        "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 3},
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+    }
+
+
+def _service(view: GatewayView) -> Json:
+    service = _object(view, "v1", "Service", COMPONENT)
+    if view.is_internal:
+        notes = {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"}
+        if view.subnet:
+            notes["service.beta.kubernetes.io/azure-load-balancer-internal-subnet"] = view.subnet
+        service["metadata"]["annotations"] = notes
+    ports = [
+        {"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"},
+        {"name": "https", "port": view.https_port, "targetPort": HTTPS_PORT, "protocol": "TCP"},
+    ]
+    selector = {"app.kubernetes.io/name": COMPONENT}
+    return service | {"spec": {"type": "LoadBalancer", "selector": selector, "ports": ports}}
+
+
+def _budget(view: GatewayView) -> Json:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}}}
+    return _object(view, "policy/v1", "PodDisruptionBudget", COMPONENT) | {"spec": spec}
+
+
+def _policy(view: GatewayView) -> Json:
+    """Scoring from anywhere, numbers by the API server's proxy; no other port of the pod."""
+    ports = [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, HTTPS_PORT, PROBE_PORT)]
+    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]}
+    return _object(view, "networking.k8s.io/v1", "NetworkPolicy", COMPONENT) | {"spec": spec}

@@ -1,0 +1,199 @@
+"""Tells Envoy which replicas are ready: EndpointSlices of the cluster in, one EDS file per headless Service out.
+
+Runs in the gateway pod with plain Python 3.9 or later, in the folder that holds config/, eds/ and token/.
+`companion.py init` writes the first files and ends; `companion.py watch` follows the cluster for good. While the
+cluster's API is away the last files stay, so scoring goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from typing import Any
+
+CONFIG, TABLE, TOKEN, AUTHORITY, OUT = "config/companion.json", "config/cds.json", "token/token", "token/ca.crt", "eds"
+ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+WATCH_SECONDS, SOCKET_SECONDS, LONGEST_PAUSE = 50, 60, 2.0
+
+
+class Expired(Exception):
+    """The watch is too old: list again."""
+
+
+class Api:
+    """The cluster's API with the pod's own token, which is read anew each time because it is renewed on disk."""
+
+    def __init__(self) -> None:
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+        self._base = f"https://[{host}]:{port}" if host.count(":") > 1 else f"https://{host}:{port}"
+
+    def open(self, namespace: str, **query: Any) -> Any:
+        """A response to read from: the slices of a namespace, or a watch on them."""
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{urllib.parse.urlencode(query)}"
+        with open(TOKEN, encoding="ascii") as file:
+            headers = {"Authorization": f"Bearer {file.read().strip()}", "Accept": "application/json"}
+        request = urllib.request.Request(self._base + path, headers=headers)  # noqa: S310  (always https)
+        context = ssl.create_default_context(cafile=AUTHORITY)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        return opener.open(request, timeout=SOCKET_SECONDS)
+
+
+class Namespace:
+    """The slices of one namespace and the files made from them."""
+
+    def __init__(self, api: Api, name: str) -> None:
+        self._api, self._name = api, name
+        self._slices: dict[str, tuple[str, list[Any]]] = {}
+
+    def list(self) -> str:
+        """Take the present state, write every file, and say from where to watch."""
+        with self._api.open(self._name) as response:
+            body = json.load(response)
+        before = {service for service, _ in self._slices.values()}
+        self._slices = {}
+        for item in body.get("items") or []:
+            self._keep(item)
+        for service in sorted(before | {service for service, _ in self._slices.values()}):
+            self._write(service)
+        return str(body["metadata"]["resourceVersion"])
+
+    def watch(self, version: str) -> str:
+        """Follow changes until the server ends the watch; answers from where to go on."""
+        query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
+        with self._api.open(self._name, **query) as response:
+            for line in response:
+                version = self._event(json.loads(line)) or version
+        return version
+
+    def follow(self) -> None:
+        """List and watch for good. Never raises: what goes wrong is said and tried again."""
+        version, pause = "", 0.1
+        while True:
+            try:
+                version = self.watch(version) if version else self.list()
+                pause = 0.1
+            except Exception as error:
+                gone = isinstance(error, Expired) or getattr(error, "code", 0) == 410
+                say(f"{self._name}: {type(error).__name__}: {error}")
+                version = "" if gone or pause > 0.3 else version
+                time.sleep(0 if gone else pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _event(self, event: dict[str, Any]) -> str:
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            raise Expired(str(item.get("message")))
+        if kind == "DELETED":
+            service, _ = self._slices.pop(item["metadata"]["name"], ("", []))
+            self._write(service)
+        elif kind != "BOOKMARK":
+            self._write(self._keep(item))
+        return str(item["metadata"]["resourceVersion"])
+
+    def _keep(self, item: dict[str, Any]) -> str:
+        service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
+        self._slices[item["metadata"]["name"]] = (service, ready_addresses(item))
+        return service
+
+    def _write(self, service: str) -> None:
+        if service:
+            found = {address for name, addresses in self._slices.values() if name == service for address in addresses}
+            write(self._name, service, sorted(found))
+
+
+def ready_addresses(item: dict[str, Any]) -> list[Any]:
+    """(address, port) of what is ready in a slice; by convention an unset condition means ready."""
+    ports = [port["port"] for port in item.get("ports") or [] if port.get("port")]
+    result = []
+    for endpoint in item.get("endpoints") or []:
+        if ports and (endpoint.get("conditions") or {}).get("ready") is not False:
+            result += [(address, ports[0]) for address in endpoint["addresses"]]
+    return result
+
+
+def write(namespace: str, service: str, addresses: list[Any]) -> None:
+    """Put a file in place by renaming, which is what Envoy notices; do nothing when it says the same already."""
+    path = os.path.join(OUT, f"{namespace}.{service}.json")
+    text = assignment(f"{namespace}/{service}", addresses)
+    try:
+        with open(path, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+    except FileNotFoundError:
+        pass
+    fresh = os.path.join(OUT, f".{namespace}.{service}.{threading.get_ident()}.new")
+    with open(fresh, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(fresh, path)
+    say(f"{namespace}/{service}: {len(addresses)} ready")
+
+
+def assignment(cluster: str, addresses: list[Any]) -> str:
+    """The EDS file of one cluster."""
+    hosts = [{"endpoint": {"address": {"socket_address": {"address": a, "port_value": p}}}} for a, p in addresses]
+    resource = {"@type": ASSIGNMENT, "cluster_name": cluster, "endpoints": [{"lb_endpoints": hosts}]}
+    version = hashlib.sha256(json.dumps(resource, sort_keys=True).encode()).hexdigest()[:12]
+    return json.dumps({"version_info": version, "resources": [resource]}, sort_keys=True)
+
+
+def fill_gaps() -> None:
+    """An empty file for each cluster of Envoy's table that has none: one missing file makes Envoy refuse the table."""
+    with open(TABLE, encoding="utf-8") as file:
+        table = json.load(file)
+    for resource in table.get("resources") or []:
+        namespace, _, service = resource["eds_cluster_config"]["service_name"].partition("/")
+        if not os.path.exists(os.path.join(OUT, f"{namespace}.{service}.json")):
+            write(namespace, service, [])
+
+
+def namespaces() -> list[str]:
+    """Which namespaces to look at."""
+    with open(CONFIG, encoding="utf-8") as file:
+        return list(json.load(file)["namespaces"])
+
+
+def say(text: str) -> None:
+    """One line for the container's log."""
+    print(text, flush=True)
+
+
+def init() -> None:
+    """Write the first files; wait for the API as long as it takes."""
+    api, pause = Api(), 0.1
+    for name in namespaces():
+        while True:
+            try:
+                Namespace(api, name).list()
+                break
+            except Exception as error:
+                say(f"{name}: {type(error).__name__}: {error}")
+                time.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+    fill_gaps()
+
+
+def watch() -> None:
+    """Follow all namespaces, and those that are added later."""
+    api = Api()
+    followed: set[str] = set()
+    while True:
+        try:
+            for name in namespaces():
+                if name not in followed:
+                    followed.add(name)
+                    threading.Thread(target=Namespace(api, name).follow, daemon=True).start()
+            fill_gaps()
+        except (OSError, ValueError) as error:
+            say(f"{type(error).__name__}: {error}")
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    {"init": init, "watch": watch}[sys.argv[1]]()
