@@ -70,7 +70,7 @@ class Reaper:
 class Process:
     """A confined program and all that it starts. Call `start` on the main thread: the program dies with it."""
 
-    def __init__(self, child: subprocess.Popen[bytes], home: str, sink: Sink, owner: Reaper) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], home: str, sink: Sink, owner: Reaper | None) -> None:
         self._child, self._home, self._sink, self._reaper = child, home, sink, owner
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[int] = self._loop.create_future()
@@ -83,7 +83,7 @@ class Process:
         self._loop.add_reader(self._pidfd, self._reap)
 
     @classmethod
-    def start(cls, spec: confine.Spec, sink: Sink, owner: Reaper, home: str = "") -> Process:
+    def start(cls, spec: confine.Spec, sink: Sink, owner: Reaper | None, home: str = "") -> Process:
         """Start the program; its output goes to `sink`. What has `home` as HOME ends with it, in any session."""
         wanted: confine.Spec = {**spec, "parent": os.getpid()}
         with _sealed(confine.encode(wanted)) as fd:
@@ -91,7 +91,8 @@ class Process:
                 confine.command(fd), pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, start_new_session=True, cwd="/", env={},
             )  # fmt: skip
-        owner.add(child.pid, home)
+        if owner is not None:
+            owner.add(child.pid, home)
         return cls(child, home, sink, owner)
 
     async def wait(self) -> int:
@@ -129,7 +130,8 @@ class Process:
         self._sweep()
         self._read()
         self._close_output()
-        self._reaper.discard(self.pid)
+        if self._reaper is not None:
+            self._reaper.discard(self.pid)
         if not self._ended.done():
             self._ended.set_result(code if code >= 0 else 128 - code)
 
