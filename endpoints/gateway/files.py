@@ -24,7 +24,7 @@ STATISTICS = {
 
 @dataclass(frozen=True)
 class Files:
-    """What goes into the gateway's ConfigMap and Secret, and the version of each followed file."""
+    """What goes into the gateway's ConfigMap and Secret, and the version of each file; "rest" stands for all others."""
 
     config: dict[str, str]
     secret: dict[str, str] = field(repr=False)
@@ -48,7 +48,9 @@ def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
         "tls.crt": view.tls_certificate,
         "tls.key": view.tls_key,
     }
-    return Files({**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}, secret, versions)
+    config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}
+    versions["rest"] = _version([secret["rds.probe.json"], view.tls_certificate, config["companion.json"]], counter, before.get("rest", ""))
+    return Files(config, secret, versions)
 
 
 def expected(versions: Mapping[str, str], seen: Mapping[str, Any]) -> list[str]:

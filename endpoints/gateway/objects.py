@@ -172,7 +172,7 @@ def _envoy(view: GatewayView) -> Json:
     static = json.dumps({"static_resources": {"listeners": listeners("$(POD_IP)")}}, sort_keys=True)
     command = ["envoy", "-c", "boot/bootstrap.json", "--config-yaml", static, "--concurrency", "1", "--disable-hot-restart"]
     envoy = _container(
-        "envoy", view.envoy_image, [*command, "-l", "warning"],
+        "envoy", view.envoy_image, [*command, "-l", "warning", "--component-log-level", "misc:error"],
         asks=("100m", "128Mi"), memory="512Mi", mounts="boot config secret eds run",
     )  # fmt: skip
     probe = {"tcpSocket": {"port": HTTP_PORT}}

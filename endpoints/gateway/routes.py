@@ -11,7 +11,6 @@ from endpoints.types import AuthMode
 PATHS = ("score", "swagger.json")
 NOTHING = "There is nothing here."
 NO_VERSION = "There is no such version."
-NOT_YET = "No version takes requests yet."
 
 
 def cluster_name(endpoint: str, version: str) -> str:
@@ -29,6 +28,8 @@ def route_table(endpoints: tuple[EndpointView, ...]) -> Json:
 
 def _routes(endpoint: EndpointView, path: str) -> list[Json]:
     routed = [version for version in endpoint.versions if version.is_routed]
+    if not routed:
+        return []
     forced = [_forced(endpoint, version, path) for version in routed]
     unknown = _route(endpoint, path, {"present_match": True}) | _say(404, NO_VERSION)
     return [*forced, unknown, _route(endpoint, path, None) | _split(endpoint, routed, path)]
@@ -54,8 +55,6 @@ def _forced(endpoint: EndpointView, version: VersionView, path: str) -> Json:
 
 def _split(endpoint: EndpointView, routed: list[VersionView], path: str) -> Json:
     taking = [version for version in routed if version.weight]
-    if not taking:
-        return _say(503, NOT_YET)
     clusters = [
         {
             "name": cluster_name(endpoint.name, version.name),

@@ -25,7 +25,8 @@ class VersionView:
 
 @dataclass(frozen=True)
 class EndpointView:
-    """One scoring URI. `keys` are (slot, key)."""
+    """One scoring URI. `keys` are (slot, key). If any version is routed, the weights of the routed ones add to 10,000;
+    if none is, the URI is unknown."""
 
     name: str
     auth: AuthMode

@@ -155,7 +155,7 @@ def test_without_a_ready_replica_503_says_so(box: Box) -> None:
 
 
 def test_a_version_that_is_only_loaded_takes_no_request(box: Box) -> None:
-    assert box.score("loading")[0] == 503
+    assert box.score("loading")[0] == 404
     assert box.score("loading", version="a")[0] == 404
 
 
