@@ -75,15 +75,16 @@ def _rule(rule: Doc, values: dict[str, str]) -> bool:
     operator, wanted = rule["operator"], rule.get("values") or []
     value = values.get(rule["key"])
     if operator in ("Exists", "DoesNotExist"):
-        return (value is not None) == (operator == "Exists")
+        return bool((value is not None) == (operator == "Exists"))
     if operator == "In":
         return bool(value in wanted)
     if operator == "NotIn":
         return bool(value not in wanted)
     try:
-        return int(value or "") > int(wanted[0]) if operator == "Gt" else int(value or "") < int(wanted[0])
+        number, bound = int(value or ""), int(wanted[0])
     except ValueError:
         return False
+    return number > bound if operator == "Gt" else number < bound
 
 
 def message(total: int, reasons: list[tuple[list[str], bool]]) -> str:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
@@ -68,6 +69,10 @@ class LoadBalancers(Controller):
     async def serve(self) -> None:
         """Keep Envoy running while there is something to balance."""
         await self._proxy.run()
+
+    def pid(self) -> int | None:
+        """Envoy's process, when it runs."""
+        return self._proxy.pid()
 
     def _address(self, key: Key, service: Doc) -> str | None:
         known = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
@@ -149,6 +154,11 @@ class Proxy:
         finally:
             if self._process is not None:
                 self._process.kill()
+            shutil.rmtree(_runtime_folder(self._folder), ignore_errors=True)
+
+    def pid(self) -> int | None:
+        """Envoy's process, when it runs."""
+        return self._process.pid if self._process is not None and not self._process.ended else None
 
     def _logged(self, data: bytes) -> None:
         _log.warning("load balancer: %s", data.decode(errors="replace").strip()[:2000])

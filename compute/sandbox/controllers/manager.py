@@ -59,6 +59,10 @@ class ControllerManager:
             controller.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def balancer_pid(self) -> int | None:
+        """The process of the load balancers' Envoy, when it runs."""
+        return self._balancers.pid()
+
     async def drain(self, cluster: str, node: str) -> None:
         """Evict a node's pods and wait until they are gone; machines.DrainRefused when they stay."""
         await machines.drain(self._context, cluster, node)

@@ -1,0 +1,29 @@
+"""A sandbox in a process of its own: `python host.py STATE BLOCK`; each line on its input is answered with its state."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+
+from world import CLUSTER, World, deployment  # noqa: E402
+
+
+async def main(state: Path, block: str) -> None:
+    world = await World(state, block).start()
+    if world.get("deployments", "web") is None:
+        world.make("deployments", deployment("web", 2))
+    loop = asyncio.get_running_loop()
+    while await loop.run_in_executor(None, sys.stdin.readline):
+        pods = [
+            {
+                "uid": pod["metadata"]["uid"], "ready": pod in world.ready(), "ip": pod["status"].get("podIP"),
+                "row": (pod["status"].get("containerStatuses") or [{}])[0], "pids": world.pids(pod["metadata"]["name"]),
+            }
+            for pod in world.store.list(CLUSTER, "pods", "default")
+        ]  # fmt: skip
+        print(json.dumps(pods), flush=True)
+
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
