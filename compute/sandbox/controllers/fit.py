@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from fractions import Fraction
+from decimal import Decimal
 
 from compute.sandbox.controllers.base import Doc
-from compute.sandbox.kubelet import quantity
+from compute.sandbox.kube import quantity
+from compute.sandbox.kubelet import requests
 
 _UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-Usage = dict[str, Fraction]
+Usage = dict[str, Decimal]
 
 
 def problems(pod: Doc, node: Doc, usage: Usage, count: int) -> tuple[list[str], bool]:
@@ -30,8 +31,8 @@ def problems(pod: Doc, node: Doc, usage: Usage, count: int) -> tuple[list[str], 
 def _insufficient(spec: Doc, node: Doc, usage: Usage, count: int) -> list[str]:
     allocatable = node["status"]["allocatable"]
     found = ["Too many pods"] if count + 1 > int(allocatable.get("pods", "110")) else []
-    for name, wanted in quantity.pod_requests(spec).items():
-        free = quantity.parse(allocatable.get(name, "0")) - usage.get(name, Fraction(0))
+    for name, wanted in requests.of_pod(spec).items():
+        free = quantity.parse(allocatable.get(name, "0")) - usage.get(name, Decimal(0))
         if wanted > free:
             found.append(f"Insufficient {name}")
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fractions import Fraction
+from decimal import Decimal
 
 from compute.sandbox.controllers.base import Controller, Doc, Key, is_over, key_of
-from compute.sandbox.kubelet import quantity
+from compute.sandbox.kube import quantity
+from compute.sandbox.kubelet import requests
 
 _COUNTED = ("pods", "services", "configmaps", "secrets", "resourcequotas")
 
@@ -30,7 +31,7 @@ class Quotas(Controller):
         if quota is None:
             return None
         hard = quota["spec"].get("hard") or {}
-        used = {name: quantity.show(self._used(key, name), binary="memory" in name) for name in hard}
+        used = {name: quantity.show(self._used(key, name), name) for name in hard}
 
         def edit(doc: Doc) -> None:
             doc["status"] = {"hard": hard, "used": used}
@@ -38,26 +39,26 @@ class Quotas(Controller):
         self.store.mutate(key.cluster, self.resource, key.namespace, key.name, edit, subresource="status")
         return None
 
-    def _used(self, key: Key, name: str) -> Fraction:
+    def _used(self, key: Key, name: str) -> Decimal:
         if name.startswith("count/") or name in _COUNTED:
             resource = name.removeprefix("count/").split(".")[0]
             if resource == "pods":
-                return Fraction(len(self._pods(key)))
-            return Fraction(len(self.store.list(key.cluster, resource, key.namespace)))
+                return Decimal(len(self._pods(key)))
+            return Decimal(len(self.store.list(key.cluster, resource, key.namespace)))
         if name == "services.loadbalancers":
             found = self.store.list(
                 key.cluster, "services", key.namespace, lambda item: bool(item["spec"].get("type") == "LoadBalancer")
             )
-            return Fraction(len(found))
+            return Decimal(len(found))
         kind, _, resource = name.rpartition(".")
-        return sum((_asked(pod, kind or "requests", resource) for pod in self._pods(key)), Fraction(0))
+        return sum((_asked(pod, kind or "requests", resource) for pod in self._pods(key)), Decimal(0))
 
     def _pods(self, key: Key) -> list[Doc]:
         return self.store.list(key.cluster, "pods", key.namespace, lambda pod: not is_over(pod))
 
 
-def _asked(pod: Doc, kind: str, resource: str) -> Fraction:
+def _asked(pod: Doc, kind: str, resource: str) -> Decimal:
     if kind == "requests":
-        return quantity.pod_requests(pod["spec"]).get(resource, Fraction(0))
+        return requests.of_pod(pod["spec"]).get(resource, Decimal(0))
     limits = [((c.get("resources") or {}).get("limits") or {}).get(resource, "0") for c in pod["spec"]["containers"]]
-    return sum((quantity.parse(value) for value in limits), Fraction(0))
+    return sum((quantity.parse(value) for value in limits), Decimal(0))

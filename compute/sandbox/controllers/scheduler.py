@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fractions import Fraction
+from decimal import Decimal
 
 from compute.sandbox.controllers import fit
 from compute.sandbox.controllers.base import Controller, Doc, Key, condition, is_over, key_of
 from compute.sandbox.kube.times import stamp
-from compute.sandbox.kubelet import quantity
+from compute.sandbox.kubelet import requests
 
 
 class Scheduler(Controller):
@@ -53,8 +53,8 @@ class Scheduler(Controller):
         used: dict[str, tuple[fit.Usage, int]] = {}
         for pod in self.store.list(cluster, "pods", where=lambda p: bool(p["spec"].get("nodeName")) and not is_over(p)):
             usage, count = used.get(pod["spec"]["nodeName"], ({}, 0))
-            for name, value in quantity.pod_requests(pod["spec"]).items():
-                usage[name] = usage.get(name, Fraction(0)) + value
+            for name, value in requests.of_pod(pod["spec"]).items():
+                usage[name] = usage.get(name, Decimal(0)) + value
             used[pod["spec"]["nodeName"]] = (usage, count + 1)
         return used
 

@@ -52,7 +52,7 @@ class ApiListeners:
         app = web.Application(middlewares=self._middlewares)  # type: ignore[arg-type]
         for route in self._routes:
             path = route.path.removeprefix(_PREFIX) or "/"
-            app.router.add_route(route.method, path, _bound(route.handler, cluster), **route.kwargs)
+            web.RouteDef(route.method, path, _bound(route.handler, cluster), route.kwargs).register(app.router)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         context = await asyncio.to_thread(self.authority.context, self._ip)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from compute.sandbox.kubelet import quantity
+from compute.sandbox.kube import quantity
 
 Lookup = Callable[[str, str], "dict[str, Any] | None"]
 """(resource plural, name) -> the object in the pod's namespace, or None."""

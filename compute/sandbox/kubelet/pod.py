@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compute.sandbox.kube import quantity
 from compute.sandbox.kube.errors import ApiError
 from compute.sandbox.kube.times import stamp
-from compute.sandbox.kubelet import environment, probes, quantity, volumes
+from compute.sandbox.kubelet import environment, probes, volumes
 from compute.sandbox.kubelet import status as statuses
 from compute.sandbox.kubelet.addresses import NoAddress
 from compute.sandbox.kubelet.container import Container, Image
@@ -26,6 +27,7 @@ Doc = dict[str, Any]
 _log = logging.getLogger(__name__)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROTATE_AT = 0.8
+_RETRY_SECONDS = 5
 
 
 class Pod:
@@ -124,7 +126,7 @@ class Pod:
         work: asyncio.Task[None] | None = None
         try:
             if not self._over() and not self._deleting.is_set():
-                work = asyncio.ensure_future(self._work())
+                work = asyncio.ensure_future(self._keep_working())
                 await self._deleted_or_too_late()
             else:
                 await self._deleting.wait()
@@ -157,6 +159,19 @@ class Pod:
     async def _stop_all(self, grace: float) -> bool:
         await asyncio.gather(*(container.stop(grace) for container in (*self.inits, *self.mains)))
         return True
+
+    async def _keep_working(self) -> None:
+        """A bug or a full disk must not leave a pod without anybody who looks after it."""
+        while True:
+            try:
+                await self._work()
+                return
+            except Exception as error:
+                _log.exception("pod %s could not be run", self.title())
+                self.event("Warning", "FailedSync", f"Error syncing pod: {error}")
+            for container in (*self.inits, *self.mains):
+                container.kill()
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _work(self) -> None:
         if self._ran_before and self.doc["spec"].get("restartPolicy") == "Never":

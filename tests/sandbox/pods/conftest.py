@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import World, random_block  # noqa: E402
+from podworld import World, random_block  # noqa: E402
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
-import asyncio, json, sqlite3, time
+import asyncio
+import json
+import sqlite3
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 

@@ -3,7 +3,7 @@
 import json
 
 from aiohttp import web
-from world import CLUSTER, World, container, pod, until
+from podworld import CLUSTER, World, container, pod, until
 
 CODE = """
 import json, os, ssl, time, urllib.request

@@ -201,19 +201,22 @@ def test_an_ordinary_user_is_confined_in_the_same_way(tmp_path: Path) -> None:
     (home / "state").mkdir()
     (home / "state/credentials.json").write_text("secret")
     shutil.copy(confine.__file__, home / "confine.py")
-    (home / "run.py").write_text(textwrap.dedent(f"""
+    (home / "run.py").write_text(
+        textwrap.dedent(f"""
     import json, os, subprocess, sys
     sys.path.insert(0, {str(home)!r})
     import confine
     code = {READER.format(paths=[str(home / "state/credentials.json"), "/etc/hosts", "/proc/PARENT/environ"])!r}
-    spec = {{"argv": [sys.executable, "-c", code.replace("PARENT", str(os.getpid()))], "env": {{"PATH": "/usr/bin:/bin"}},
+    code = code.replace("PARENT", str(os.getpid()))
+    spec = {{"argv": [sys.executable, "-c", code], "env": {{"PATH": "/usr/bin:/bin"}},
             "cwd": {str(home / "pod")!r}, "parent": os.getpid(), "write": [{str(home / "pod")!r}],
             "read": confine.python_roots(sys.executable)}}
     read, write = os.pipe()
     child = subprocess.Popen(confine.command(read), pass_fds=(read,))
     os.close(read); os.write(write, confine.encode(spec)); os.close(write)
     sys.exit(child.wait())
-    """))
+    """)
+    )
     for path in (home, *home.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
     try:
@@ -223,4 +226,6 @@ def test_an_ordinary_user_is_confined_in_the_same_way(tmp_path: Path) -> None:
         )  # fmt: skip
     finally:
         shutil.rmtree(home)
-    assert [line.split()[0] for line in said.stdout.splitlines()] == ["PermissionError", "read", "PermissionError"], said
+    assert [line.split()[0] for line in said.stdout.splitlines()] == ["PermissionError", "read", "PermissionError"], (
+        said
+    )

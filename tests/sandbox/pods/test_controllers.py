@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from world import CLUSTER, PORTS, READY, World, container, deployment, node, pod, until
+from podworld import CLUSTER, PORTS, READY, World, container, deployment, node, pod, until
 
 from compute.sandbox.controllers import disruption
 from compute.sandbox.kube.errors import ApiError
@@ -101,12 +101,15 @@ async def test_recreate_ends_all_old_pods_before_it_makes_new_ones(world: World)
 async def test_a_rollout_that_cannot_become_ready_exceeds_its_deadline_and_the_old_pods_stay(world: World) -> None:
     world.make("deployments", deployment("web", progressDeadlineSeconds=60))
     await until(lambda: settled(world, "web", 1))
+    broken = {**READY, "httpGet": {"path": "/broken", "port": 8080}}
     change(world, "web", template={
         "metadata": {"labels": {"app": "web"}},
-        "spec": pod("x", container(ports=PORTS, readinessProbe={**READY, "httpGet": {"path": "/broken", "port": 8080}}))["spec"],
+        "spec": pod("x", container(ports=PORTS, readinessProbe=broken))["spec"],
     })  # fmt: skip
     await until(lambda: len(world.pods(app="web")) == 2)
-    await until(lambda: reason(world, "web", "Progressing") in (("True", "ReplicaSetUpdated"), ("True", "NewReplicaSetCreated")))
+    await until(
+        lambda: reason(world, "web", "Progressing") in (("True", "ReplicaSetUpdated"), ("True", "NewReplicaSetCreated"))
+    )
     world.clock.advance(61)
     await until(lambda: reason(world, "web", "Progressing") == ("False", "ProgressDeadlineExceeded"))
     assert reason(world, "web", "Available") == ("True", "MinimumReplicasAvailable")
@@ -124,11 +127,15 @@ async def test_a_paused_deployment_does_not_roll_and_old_sets_beyond_the_history
     change(world, "web", paused=False)
     await until(lambda: settled(world, "web", 1) and len(world.store.list(CLUSTER, "replicasets")) == 2)
     answer(world, "web", "third")
-    await until(lambda: settled(world, "web", 1) and reason(world, "web", "Progressing") == ("True", "NewReplicaSetAvailable"))
+    await until(
+        lambda: settled(world, "web", 1) and reason(world, "web", "Progressing") == ("True", "NewReplicaSetAvailable")
+    )
     await until(lambda: len(world.store.list(CLUSTER, "replicasets")) == 2)
 
 
-async def test_a_pod_that_fits_nowhere_stays_pending_in_the_real_words_and_starts_when_there_is_room(world: World) -> None:
+async def test_a_pod_that_fits_nowhere_stays_pending_in_the_real_words_and_starts_when_there_is_room(
+    world: World,
+) -> None:
     await world.clusters.set_nodes(CLUSTER, [node(0), node(1), node(2)])
     big = {"requests": {"cpu": "6"}}
     world.make("pods", pod("big", container(resources=big)))
@@ -175,12 +182,16 @@ def endpoints(world: World, service: str) -> list[tuple[str, bool, bool, bool]]:
     found = world.store.list(CLUSTER, "endpointslices", "default",
                              lambda s: s["metadata"]["labels"]["kubernetes.io/service-name"] == service)  # fmt: skip
     rows = [row for item in found for row in item["endpoints"]]
-    return [(row["addresses"][0], *(row["conditions"][name] for name in ("ready", "serving", "terminating"))) for row in rows]
+    return [
+        (row["addresses"][0], *(row["conditions"][name] for name in ("ready", "serving", "terminating")))
+        for row in rows
+    ]
 
 
 async def test_endpoint_slices_have_every_address_and_turn_terminating_at_once(world: World) -> None:
     world.make("services", {"metadata": {"name": "web"}, "spec": {
-        "clusterIP": "None", "selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})  # fmt: skip
+        "clusterIP": "None", "selector": {"app": "web"},
+        "ports": [{"name": "http", "port": 80, "targetPort": "http"}]}})  # fmt: skip
     await until(lambda: world.store.list(CLUSTER, "endpointslices", "default"))
     assert endpoints(world, "web") == []
     stop = {"preStop": {"sleep": {"seconds": 1}}}
@@ -212,7 +223,14 @@ async def test_deleting_a_deployment_takes_its_sets_and_pods_along(world: World)
 async def test_a_new_namespace_gets_its_account_and_certificates_and_a_deleted_one_empties(world: World) -> None:
     world.store.create(CLUSTER, "namespaces", {"metadata": {"name": "team"}, "status": {"phase": "Active"}})
     await until(lambda: world.store.get(CLUSTER, "serviceaccounts", "team", "default"))
-    await until(lambda: "BEGIN" in (world.store.get(CLUSTER, "configmaps", "team", "kube-root-ca.crt") or {}).get("data", {}).get("ca.crt", ""))
+    await until(
+        lambda: (
+            "BEGIN"
+            in (world.store.get(CLUSTER, "configmaps", "team", "kube-root-ca.crt") or {})
+            .get("data", {})
+            .get("ca.crt", "")
+        )
+    )
     doc = deployment("web")
     doc["metadata"]["namespace"] = "team"
     world.store.create(CLUSTER, "deployments", doc)
@@ -229,12 +247,17 @@ async def test_a_budget_refuses_the_eviction_that_would_leave_too_few(world: Wor
         "minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}}})  # fmt: skip
     world.make("deployments", deployment("web", 2))
     await until(lambda: settled(world, "web", 2))
-    budget = await until(lambda: (b := world.get("poddisruptionbudgets", "web")).get("status", {}).get("currentHealthy") == 2 and b)
+    budget = await until(
+        lambda: (b := world.get("poddisruptionbudgets", "web")).get("status", {}).get("currentHealthy") == 2 and b
+    )
     assert budget["status"]["disruptionsAllowed"] == 0
     with pytest.raises(ApiError) as refused:
         disruption.evict(world.store, CLUSTER, "default", world.pods()[0]["metadata"]["name"])
     assert refused.value.status == 429
-    assert refused.value.details["causes"][0]["message"] == "The disruption budget web needs 2 healthy pods and has 2 currently"
+    assert (
+        refused.value.details["causes"][0]["message"]
+        == "The disruption budget web needs 2 healthy pods and has 2 currently"
+    )
     change(world, "web", replicas=3)
     await until(lambda: world.get("poddisruptionbudgets", "web")["status"]["disruptionsAllowed"] == 1)
     disruption.evict(world.store, CLUSTER, "default", world.pods()[0]["metadata"]["name"])
@@ -288,5 +311,5 @@ async def test_the_status_of_a_quota_shows_what_is_used(world: World) -> None:
     main = container(resources={"requests": {"cpu": "250m"}, "limits": {"memory": "128Mi"}})
     world.make("deployments", deployment("web", 2, main))
     await until(lambda: len(world.ready(app="web")) == 2)
-    used = {"pods": "2", "requests.cpu": "500m", "limits.memory": "262144Ki", "count/deployments.apps": "1"}
+    used = {"pods": "2", "requests.cpu": "500m", "limits.memory": "256Mi", "count/deployments.apps": "1"}
     await until(lambda: world.get("resourcequotas", "q")["status"]["used"] == used)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import CLUSTER, PORTS, READY, World, container, deployment, is_ready, pod, until
+from podworld import CLUSTER, PORTS, READY, World, container, deployment, is_ready, pod, until
 
 from compute.sandbox.kube.errors import ApiError
 
@@ -75,7 +75,12 @@ async def test_the_status_of_a_running_pod_has_all_that_a_kubelet_writes(world: 
 
 
 async def test_a_deleted_pod_leaves_no_process_no_folder_and_no_object(world: World) -> None:
-    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)'], start_new_session=True); print('up', flush=True); time.sleep(99)"
+    code = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"], start_new_session=True)
+print("up", flush=True)
+time.sleep(99)
+"""
     made = world.make("pods", pod("busy", container(code)))
     await until(lambda: world.pids("busy"))
     await until(lambda: "up" in _file(world, made, "main"))
@@ -197,7 +202,9 @@ async def test_projected_and_downward_files_follow_the_annotations_and_tokens_ar
 
 async def test_a_missing_volume_is_a_failed_mount_until_it_comes_and_a_mount_elsewhere_is_refused(world: World) -> None:
     mount = [{"name": "v", "mountPath": "/srv/app/c"}]
-    world.make("pods", pod("late", container(volumeMounts=mount), volumes=[{"name": "v", "secret": {"secretName": "s"}}]))
+    world.make(
+        "pods", pod("late", container(volumeMounts=mount), volumes=[{"name": "v", "secret": {"secretName": "s"}}])
+    )
     await until(lambda: world.events("FailedMount"))
     assert world.events("FailedMount") == ['MountVolume.SetUp failed for volume "v" : secret "s" not found']
     world.make("secrets", {"metadata": {"name": "s"}, "data": {}})
@@ -212,7 +219,9 @@ async def test_init_containers_run_in_order_and_hand_over_files(world: World) ->
     write = "open('shared/order', 'a').write('{} ')"
     inits = [container(write.format(n), volumeMounts=mount) | {"name": f"i{n}"} for n in (1, 2)]
     read = "import time; print(open('shared/order').read(), flush=True); time.sleep(60)"
-    spec = pod("inits", container(read, volumeMounts=mount), volumes=[{"name": "v", "emptyDir": {}}], initContainers=inits)
+    spec = pod(
+        "inits", container(read, volumeMounts=mount), volumes=[{"name": "v", "emptyDir": {}}], initContainers=inits
+    )
     made = world.make("pods", spec)
     await until(lambda: "1 2 " in _file(world, made, "main"))
     rows = world.get("pods", "inits")["status"]["initContainerStatuses"]
@@ -236,7 +245,9 @@ async def test_a_crashing_container_backs_off_and_keeps_the_log_of_the_run_befor
     row = await until(
         lambda: (r := state(world, "crash"))["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff" and r
     )
-    assert row["state"]["waiting"]["message"].startswith("back-off 1s restarting failed container=main pod=crash_default(")
+    assert row["state"]["waiting"]["message"].startswith(
+        "back-off 1s restarting failed container=main pod=crash_default("
+    )
     assert row["lastState"]["terminated"]["exitCode"] == 7
     assert row["lastState"]["terminated"]["reason"] == "Error"
     await until(lambda: state(world, "crash").get("restartCount", 0) >= 2)
@@ -258,7 +269,9 @@ async def test_pods_that_end_are_succeeded_or_failed_and_stay_readable(world: Wo
 
 
 async def test_a_deadline_ends_a_pod(world: World) -> None:
-    world.make("pods", pod("long", container("import time; time.sleep(60)"), restartPolicy="Never", activeDeadlineSeconds=1))
+    world.make(
+        "pods", pod("long", container("import time; time.sleep(60)"), restartPolicy="Never", activeDeadlineSeconds=1)
+    )
     await until(lambda: world.get("pods", "long")["status"].get("reason") == "DeadlineExceeded")
     assert world.get("pods", "long")["status"]["phase"] == "Failed"
     assert not world.pids("long")
@@ -275,7 +288,9 @@ async def test_an_unknown_image_is_err_image_pull_and_then_image_pull_back_off(w
     await until(reasons)
     failed = world.events("Failed")
     assert {"Error: ErrImagePull", "Error: ImagePullBackOff"} <= set(failed)
-    assert any(text.startswith('Failed to pull image "nobody/nothing:1": rpc error: code = NotFound') for text in failed)
+    assert any(
+        text.startswith('Failed to pull image "nobody/nothing:1": rpc error: code = NotFound') for text in failed
+    )
     assert world.events("BackOff") == ['Back-off pulling image "nobody/nothing:1"']
     with pytest.raises(ApiError, match="is waiting to start: trying and failing to pull image"):
         await world.log("lost")

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import aiohttp
-from world import CLUSTER, PORTS, READY, World, container, deployment, until
+from podworld import CLUSTER, PORTS, READY, World, container, deployment, until
 
 
 def service(name: str, port: int) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from world import random_block
+from podworld import random_block
 
-HOST = Path(__file__).with_name("host.py")
+HOST = Path(__file__).with_name("podhost.py")
 
 
 class Host:
@@ -42,8 +41,8 @@ class Host:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    yield tmp_path / "state", random_block()
+def place(tmp_path: Path) -> tuple[Path, str]:
+    return tmp_path / "state", random_block()
 
 
 def in_state(state: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own: `python host.py STATE BLOCK`; each line on its input is answered with its state."""
+"""A sandbox in a process of its own: `python podhost.py STATE BLOCK`. A line on its input asks for its pods."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
 
-from world import CLUSTER, World, deployment  # noqa: E402
+from podworld import CLUSTER, World, deployment  # noqa: E402
 
 
 async def main(state: Path, block: str) -> None:

