@@ -39,6 +39,8 @@ _SCOPE_ABSTRACT_SOCKETS, _SCOPE_SIGNALS = 1, 2
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sys/devices/system",
            "/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage")  # fmt: skip
+# Distributions that keep each library in a folder of its own.
+_STORES = ("/nix/store", "/gnu/store", "/home/linuxbrew/.linuxbrew")
 # Not the whole of /etc: root's sandbox could read the password hashes there.
 _ETC = ("alternatives", "ca-certificates", "fonts", "gai.conf", "group", "host.conf", "hosts", "ld.so.cache",
         "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "passwd", "pki",
@@ -152,7 +154,7 @@ def _confine(read: list[str], write: list[str]) -> None:
     if not abi:
         return
     ruleset, supported = _ruleset(abi), _supported(abi)
-    wanted = [(path, _READ) for path in (*_SYSTEM, *(f"/etc/{name}" for name in _ETC), *read)]
+    wanted = [(path, _READ) for path in (*_SYSTEM, *_STORES, *(f"/etc/{name}" for name in _ETC), *read)]
     wanted += [(f"/dev/{name}", _DEVICE) for name in _DEVICES]
     wanted += [("/dev/shm", _SHARED_MEMORY)]  # noqa: S108 - a rule about the folder, no file is made
     wanted += [(path, _WRITE) for path in write]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +14,9 @@ from compute.sandbox.kubelet import confine, environment, layout, logs, probes
 from compute.sandbox.kubelet.environment import ConfigError
 from compute.sandbox.kubelet.process import Process, Reaper, find_program
 from compute.sandbox.kubelet.status import Record
+from compute.sandbox.kubelet.waiting import BackOff, cancel, first
 
 Doc = dict[str, Any]
-_LONGEST_BACK_OFF = 30.0
-_STABLE_SECONDS = 600.0
 _LEAST_GRACE = 2.0
 
 
@@ -46,21 +45,6 @@ class Host(Protocol):
     def target(self, container: Doc, run: probes.Exec) -> probes.Target: ...
     async def image(self, name: str) -> Image | None: ...
     def crash_asked(self, container: str) -> bool: ...
-
-
-class BackOff:
-    """Waiting times that double, forgotten after the container ran well for ten minutes."""
-
-    def __init__(self, first: float) -> None:
-        self._first, self._next = first, 0.0
-
-    def take(self, ran_seconds: float) -> float:
-        """How long to wait now: nothing the first time."""
-        if ran_seconds >= _STABLE_SECONDS:
-            self._next = 0.0
-        now = self._next
-        self._next = min(now * 2 or self._first, _LONGEST_BACK_OFF)
-        return now
 
 
 class Container:
@@ -115,6 +99,12 @@ class Container:
         for process in (self._process, *self._extra):
             if process is not None:
                 process.kill()
+
+    def close(self) -> None:
+        """The kubelet stops: end everything without a word."""
+        if self._ending is not None:
+            self._ending.cancel()
+        self.kill()
 
     async def stop(self, grace: float) -> None:
         """End it for good: preStop, SIGTERM, and SIGKILL after `grace` seconds."""
@@ -189,7 +179,7 @@ class Container:
                 self.host.event("Warning", "Failed", f"Error: {error}", self.name)
                 self._waiting("CreateContainerConfigError", str(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(_first(self.stopping, self.changed), 10)
+                await asyncio.wait_for(first(self.stopping, self.changed), 10)
         return None
 
     # --- while it runs
@@ -235,7 +225,7 @@ class Container:
         try:
             code = await process.wait()
         finally:
-            await _cancel(tasks)
+            await cancel(tasks)
             process.kill()
             log.close()
         self._finish(code, started, log)
@@ -292,7 +282,7 @@ class Container:
         try:
             await passed.wait()
         finally:
-            await _cancel([work])
+            await cancel([work])
         self.record.started = True
         self.record.ready = "readinessProbe" not in self.spec
         self.began.set()
@@ -353,7 +343,7 @@ class Container:
         over = asyncio.ensure_future(process.wait())
         await asyncio.wait([done, over], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         problem = done.result() if done.done() else None
-        await _cancel([done, over])
+        await cancel([done, over])
         if problem:
             self.host.event("Warning", f"Failed{kind}Hook", f"{kind}Hook failed: {problem}", self.name)
         return problem is None
@@ -382,18 +372,3 @@ class Container:
 def _without_home(env: dict[str, str]) -> dict[str, str]:
     # Processes are found by HOME when the container ends; ending this one must not end that.
     return {name: value for name, value in env.items() if name != "HOME"}
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _cancel(waits)
-
-
-async def _cancel(tasks: list[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    done: Awaitable[Any] = asyncio.gather(*tasks, return_exceptions=True)
-    await done

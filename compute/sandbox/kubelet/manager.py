@@ -208,7 +208,8 @@ class KubeletManager:
     ) -> AsyncIterator[bytes]:
         """The log of a container; ApiError (404 no such pod, 400 not started or no earlier run) at once."""
         found = self._container(cluster, namespace, pod, container)
-        attempt = found.record.restarts - (1 if previous else 0)
+        # Between two runs the last one is both the present log and the previous one.
+        attempt = found.record.restarts - (1 if previous and "waiting" not in found.record.state else 0)
         path = found.host.folder / "logs" / container / f"{attempt}.log"
         if "waiting" in found.record.state and found.record.restarts and not previous and not path.exists():
             path = path.with_name(f"{attempt - 1}.log")

@@ -135,8 +135,8 @@ class Pod:
             if work is not None:
                 work.cancel()
             for container in (*self.inits, *self.mains):
-                container.kill()
-        self._clear()
+                container.close()
+        await self._clear()
 
     def _over(self) -> bool:
         return (self.doc.get("status") or {}).get("phase") in ("Succeeded", "Failed")
@@ -217,11 +217,12 @@ class Pod:
         forced.cancel()
         await asyncio.wait([work], timeout=2)
 
-    def _clear(self) -> None:
+    async def _clear(self) -> None:
         current = self.kubelet.store.get(self.cluster, "pods", self.namespace, self.name)
         if current is not None and current["metadata"]["uid"] == self.uid:
             self.kubelet.store.remove(self.cluster, "pods", self.namespace, self.name)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        # Models are large, and everybody else waits for this loop.
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     # --- address and volumes
 

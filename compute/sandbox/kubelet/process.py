@@ -110,8 +110,9 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL to everything."""
-        self._signal(signal.SIGKILL)
-        self._sweep()
+        if not self.ended:
+            self._signal(signal.SIGKILL)
+            self._sweep()
 
     def _signal(self, number: signal.Signals) -> None:
         if not self.ended:
