@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 PATH = "/stats/prometheus?usedonly&filter=scoring%5C.(requests%7Cduration)"
 # Refused before a model saw them: these say nothing about a version.
 NOT_ANSWERED = frozenset({"401", "403", "404", "413", "429"})
-LINE = re.compile(r'^envoy_scoring_(requests|duration_bucket|duration_sum)\{([^}]*)\} ([0-9.e+]+)$')
+LINE = re.compile(r"^envoy_scoring_(requests|duration_bucket|duration_sum)\{([^}]*)\} ([0-9.e+]+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 Key = tuple[str, str, str]
 
@@ -111,6 +111,6 @@ def quantile(buckets: Mapping[str, int], share: float) -> float | None:
 
 
 def queue_length(wait_ms: int, expected_ms: int, replicas: int, concurrency: int) -> int:
-    """How many requests may wait so that none waits longer than `wait_ms`: a power of two, so that it changes rarely."""
+    """How many requests may wait so that none waits over `wait_ms`; a power of two, as it shall change rarely."""
     wanted = max(1, round(wait_ms / max(1, expected_ms) * max(1, replicas) * concurrency))
     return int(min(4096, 2 ** (wanted - 1).bit_length()))

@@ -47,7 +47,9 @@ def check_pair(primary: str, secondary: str) -> None:
         if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
             raise InvalidKey(f"The {name} key has {len(key)} characters; {SHORTEST_KEY} to {LONGEST_KEY} are allowed.")
         if not all("!" <= letter <= "~" for letter in key):
-            raise InvalidKey(f"The {name} key has spaces or characters beyond ASCII; letters, digits and signs are allowed.")
+            raise InvalidKey(
+                f"The {name} key has spaces or characters beyond ASCII; letters, digits and signs are allowed."
+            )
     if same(primary, secondary):
         raise InvalidKey("The primary and the secondary key are the same. Give two different ones.")
 
@@ -89,7 +91,9 @@ def sign(*, private_pem: str, kid: str, audience: str, subject: str, now: dateti
     """A token that only `audience` takes, for `life` (more than 0, at most 24 h). Raises InvalidLife."""
     if not timedelta(0) < life <= LONGEST_LIFE:
         hours = life.total_seconds() / 3600
-        raise InvalidLife(f"A token lives more than 0 and at most 24 hours, not {hours:g}: it cannot be taken back singly.")
+        raise InvalidLife(
+            f"A token lives more than 0 and at most 24 hours, not {hours:g}: it cannot be taken back singly."
+        )
     expiry = now + life
     claims: dict[str, Any] = {
         "iss": ISSUER, "aud": audience, "sub": subject, "iat": int(now.timestamp()), "nbf": int(now.timestamp()),

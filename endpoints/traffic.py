@@ -72,11 +72,13 @@ def change(before: Sequence[Version], wanted: Mapping[str, VersionChange]) -> Sp
 
 
 def add(before: Sequence[Version], name: str, wanted: VersionChange) -> Split:
-    """The split with one more version: a treatment with 0 % unless `wanted` says otherwise; the first is the default."""
+    """The split with one more version: a treatment with 0 % unless `wanted` says more; the first is the default."""
     if any(v.name == name for v in before):
         raise InvalidTraffic(f"There is a version {name} already. Give the new one another name.")
     if len(before) >= MOST_VERSIONS:
-        raise InvalidTraffic(f"An endpoint has at most {MOST_VERSIONS} versions and this one has {len(before)}. Delete one first.")
+        raise InvalidTraffic(
+            f"An endpoint has at most {MOST_VERSIONS} versions and this one has {len(before)}. Delete one first."
+        )
     order = max((v.order for v in before), default=-1) + 1
     fresh = Version(name, Decimal(0), is_default=not before, serves=False, order=order)
     return change((*before, fresh), {name: wanted})
@@ -125,7 +127,9 @@ def _wanted_default(before: Sequence[Version], wanted: Mapping[str, VersionChang
     present = next((v.name for v in before if v.is_default), "")
     asked = wanted.get(present)
     if not chosen and asked is not None and asked.is_default is False:
-        raise InvalidTraffic(f"{present} is the default and one version must be. Make another version the default instead.")
+        raise InvalidTraffic(
+            f"{present} is the default and one version must be. Make another version the default instead."
+        )
     return chosen[0] if chosen else present
 
 
@@ -156,7 +160,9 @@ def _check(versions: Split) -> None:
     total = sum((v.percentile for v in versions), Decimal(0))
     if total > HUNDRED:
         listed = ", ".join(f"{v.name} {plain(v.percentile)}" for v in versions)
-        raise InvalidTraffic(f"The percentiles add to {plain(total)}, and at most 100 is possible: {listed}.", total=plain(total))
+        raise InvalidTraffic(
+            f"The percentiles add to {plain(total)}, and at most 100 is possible: {listed}.", total=plain(total)
+        )
 
 
 def plain(value: Decimal) -> str:

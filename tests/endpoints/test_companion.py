@@ -29,7 +29,11 @@ PROGRAM = Path(companion.__file__)
 def slice_of(service: str, *addresses: str, ready: bool | None = True, name: str = "") -> dict[str, Any]:
     conditions = {} if ready is None else {"ready": ready}
     return {
-        "metadata": {"name": name or f"{service}-x", "labels": {"kubernetes.io/service-name": service}, "resourceVersion": "5"},
+        "metadata": {
+            "name": name or f"{service}-x",
+            "labels": {"kubernetes.io/service-name": service},
+            "resourceVersion": "5",
+        },
         "ports": [{"port": 5001}],
         "endpoints": [{"addresses": [address], "conditions": conditions} for address in addresses],
     }
@@ -104,9 +108,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def run(cluster: Cluster, mode: str) -> subprocess.Popen[bytes]:
-    env = {"PATH": os.environ["PATH"], "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(cluster.port),
-           "HTTPS_PROXY": "http://127.0.0.1:9"}  # fmt: skip
-    return subprocess.Popen([sys.executable, "-u", str(PROGRAM), mode], cwd=cluster.folder, env=env, stdout=subprocess.DEVNULL)
+    api = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(cluster.port)}
+    env = {"PATH": os.environ["PATH"], "HTTPS_PROXY": "http://127.0.0.1:9", **api}
+    return subprocess.Popen(
+        [sys.executable, "-u", str(PROGRAM), mode], cwd=cluster.folder, env=env, stdout=subprocess.DEVNULL
+    )
 
 
 @contextlib.contextmanager
@@ -138,7 +144,11 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def test_init_writes_the_first_files_of_ready_replicas_and_ends(cluster: Cluster) -> None:
-    cluster.items = [slice_of("a", "10.0.0.2", "10.0.0.1"), slice_of("b", "10.0.0.3", ready=False), slice_of("c", "10.0.0.4", ready=None)]
+    cluster.items = [
+        slice_of("a", "10.0.0.2", "10.0.0.1"),
+        slice_of("b", "10.0.0.3", ready=False),
+        slice_of("c", "10.0.0.4", ready=None),
+    ]
     assert run(cluster, "init").wait(10) == 0
     assert addresses(cluster, "a") == ["10.0.0.1", "10.0.0.2"]
     assert addresses(cluster, "b") == []

@@ -60,5 +60,7 @@ def test_quantiles_lie_between_the_bounds(buckets: dict[str, int], share: float,
     ("wait", "expected", "replicas", "concurrency", "length"),
     [(500, 20, 1, 1, 32), (500, 1000, 1, 1, 1), (500, 20, 3, 2, 256), (500, 0, 1000, 10, 4096), (500, 20, 0, 1, 32)],
 )
-def test_the_queue_is_as_long_as_the_longest_wait_allows(wait: int, expected: int, replicas: int, concurrency: int, length: int) -> None:
+def test_the_queue_is_as_long_as_the_longest_wait_allows(
+    wait: int, expected: int, replicas: int, concurrency: int, length: int
+) -> None:
     assert counters.queue_length(wait, expected, replicas, concurrency) == length

@@ -27,7 +27,9 @@ def picture(**more: Any) -> gateway.GatewayView:
         gateway.VersionView("v2", "ws-a/slw-v2", 1000, timeout_ms=5000, concurrency=2, queue=64),
         gateway.VersionView("v3", "ws-b/slw-v3", 0, is_routed=False),
     )
-    iris = gateway.EndpointView("iris", AuthMode.KEY, "slipway:endpoint:1", (("primary", "K" * 32), ("secondary", "L" * 32)), split)
+    iris = gateway.EndpointView(
+        "iris", AuthMode.KEY, "slipway:endpoint:1", (("primary", "K" * 32), ("secondary", "L" * 32)), split
+    )
     tokens = gateway.EndpointView("tokens", AuthMode.TOKEN, "slipway:endpoint:2", (), (split[0],))
     free = gateway.EndpointView("free", AuthMode.NONE, "slipway:endpoint:3", (), (replace(split[0], weight=10000),))
     given = {"tls_certificate": "CERT", "tls_key": "KEY", "namespaces": ("ws-b", "ws-a"), **more}
@@ -91,7 +93,14 @@ def test_another_counter_is_taken_for_changed_files_only() -> None:
 
 @pytest.mark.parametrize(
     ("seen", "late"),
-    [("7-abc", []), ("8-abc", []), ("10-abc", []), ("6-abc", ["rds.json"]), ("", ["rds.json"]), ("rubbish", ["rds.json"])],
+    [
+        ("7-abc", []),
+        ("8-abc", []),
+        ("10-abc", []),
+        ("6-abc", ["rds.json"]),
+        ("", ["rds.json"]),
+        ("rubbish", ["rds.json"]),
+    ],
 )
 def test_a_gateway_is_late_while_it_shows_an_older_counter(seen: str, late: list[str]) -> None:
     assert gateway.expected({"rds.json": "7-abc"}, {"http.scoring.rds.scoring.version_text": seen}) == late
@@ -107,7 +116,9 @@ def test_no_secret_is_in_the_config_map_or_in_a_command() -> None:
 
 def test_all_mounts_are_below_the_working_directory_and_paths_are_relative() -> None:
     shown = picture()
-    deployment = next(item for item in gateway.install(shown, gateway.build(shown, 1, {})) if item["kind"] == "Deployment")
+    deployment = next(
+        item for item in gateway.install(shown, gateway.build(shown, 1, {})) if item["kind"] == "Deployment"
+    )
     pod = deployment["spec"]["template"]["spec"]
     for container in pod["containers"] + pod["initContainers"]:
         assert all(mount["mountPath"].startswith(container["workingDir"] + "/") for mount in container["volumeMounts"])

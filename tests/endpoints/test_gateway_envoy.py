@@ -52,7 +52,9 @@ def box(replicas: dict[str, Replica], tmp_path_factory: pytest.TempPathFactory) 
         yield running
 
 
-def picture(shares: tuple[int, int] = (9000, 1000), certificate: str = "", key: str = "", **more: object) -> gateway.GatewayView:
+def picture(
+    shares: tuple[int, int] = (9000, 1000), certificate: str = "", key: str = "", **more: object
+) -> gateway.GatewayView:
     found = [
         endpoint("iris", version("a", shares[0], queue=128), version("b", shares[1], queue=128)),
         endpoint("other", version("a", 10000)),
@@ -68,7 +70,13 @@ def picture(shares: tuple[int, int] = (9000, 1000), certificate: str = "", key: 
 
 
 def token(audience: str, **more: object) -> str:
-    given = {"private_pem": PAIR.private_pem, "kid": PAIR.kid, "now": datetime.now(UTC), "life": timedelta(hours=1), **more}
+    given = {
+        "private_pem": PAIR.private_pem,
+        "kid": PAIR.kid,
+        "now": datetime.now(UTC),
+        "life": timedelta(hours=1),
+        **more,
+    }
     return keys.sign(audience=audience, subject="u", **given).access_token  # type: ignore[arg-type]
 
 
@@ -121,7 +129,10 @@ def test_tokens_are_bound_to_one_service_and_need_a_signature_of_ours(box: Box) 
     stranger = keys.new_signing_pair()
     assert box.score("token", good)[0] == 200
     assert box.score("token", token("slipway:endpoint:iris"))[0] == 403
-    assert box.score("token", token("slipway:endpoint:token", private_pem=stranger.private_pem, kid=stranger.kid))[0] == 401
+    assert (
+        box.score("token", token("slipway:endpoint:token", private_pem=stranger.private_pem, kid=stranger.kid))[0]
+        == 401
+    )
     assert box.score("token", token("slipway:endpoint:token", now=datetime.now(UTC) - timedelta(hours=2)))[0] == 401
     assert box.score("token")[0] == 401
     assert box.score("iris", good)[0] == 401
@@ -164,7 +175,9 @@ def test_the_numbers_need_the_secret_and_a_get_and_nothing_else_of_admin_is_reac
     assert box.probe("/stats", secret="")[0] == 404
     assert box.probe("/stats", secret="guess")[0] == 404
     assert box.probe("/stats", method="POST")[0] == 404
-    assert {box.probe(path)[0] for path in ("/config_dump", "/clusters", "/quitquitquit", "/stats/../config_dump", "/")} == {404}
+    assert {
+        box.probe(path)[0] for path in ("/config_dump", "/clusters", "/quitquitquit", "/stats/../config_dump", "/")
+    } == {404}
     assert (box.folder / "run" / "admin.sock").stat().st_mode & 0o777 == 0o600
 
 
@@ -173,7 +186,9 @@ def test_a_changed_split_is_served_within_a_second_and_counted_per_version(box: 
     files = box.publish(picture((3000, 7000)))
     box.wait(files.versions, seconds=1)
     with ThreadPoolExecutor(4) as pool:
-        answers = Counter(h["azureml-model-deployment"] for _, h, _ in pool.map(lambda _: box.score("iris", f"{ONE}iris"), range(600)))
+        answers = Counter(
+            h["azureml-model-deployment"] for _, h, _ in pool.map(lambda _: box.score("iris", f"{ONE}iris"), range(600))
+        )
     assert 120 <= answers["a"] <= 240
     after = box.stats("scoring.requests")
     for name in ("a", "b"):

@@ -46,7 +46,9 @@ def test_equal_keys_are_the_same_and_others_are_not() -> None:
 
 def signed(pair: keys.SigningPair, **more: timedelta):  # type: ignore[no-untyped-def]
     life = more.get("life", keys.DEFAULT_LIFE)
-    return keys.sign(private_pem=pair.private_pem, kid=pair.kid, audience=keys.audience_of(7), subject="u", now=NOW, life=life)
+    return keys.sign(
+        private_pem=pair.private_pem, kid=pair.kid, audience=keys.audience_of(7), subject="u", now=NOW, life=life
+    )
 
 
 def test_a_token_is_verified_by_the_published_key_and_bound_to_one_service() -> None:
@@ -55,7 +57,14 @@ def test_a_token_is_verified_by_the_published_key_and_bound_to_one_service() -> 
     (published,) = json.loads(keys.jwks([pair.public_jwk]))["keys"]
     key = jwt.PyJWK(published).key
     options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
-    claims = jwt.decode(token.access_token, key, algorithms=["EdDSA"], audience="slipway:endpoint:7", issuer=keys.ISSUER, options=options)
+    claims = jwt.decode(
+        token.access_token,
+        key,
+        algorithms=["EdDSA"],
+        audience="slipway:endpoint:7",
+        issuer=keys.ISSUER,
+        options=options,
+    )
     assert claims["exp"] - claims["iat"] == 3600
     assert jwt.get_unverified_header(token.access_token)["kid"] == published["kid"]
     with pytest.raises(jwt.InvalidAudienceError):

@@ -35,7 +35,8 @@ def splits(draw: Any) -> tuple[Version, ...]:
     default = draw(st.integers(0, count - 1))
     serving = draw(st.lists(st.booleans(), min_size=count, max_size=count))
     return tuple(
-        Version(f"v{i}", D(part) / 100, is_default=i == default, serves=serving[i], order=i) for i, part in enumerate(parts)
+        Version(f"v{i}", D(part) / 100, is_default=i == default, serves=serving[i], order=i)
+        for i, part in enumerate(parts)
     )
 
 
@@ -79,7 +80,12 @@ def test_if_the_default_is_not_healthy_the_healthy_ones_share_by_their_percentil
 
 
 def test_if_the_default_is_not_healthy_and_all_percentiles_are_0_the_oldest_healthy_one_takes_all() -> None:
-    versions = [v("a", 100, is_default=True, serves=False), v("c", order=3), v("b", order=2), v("d", order=1, serves=False)]
+    versions = [
+        v("a", 100, is_default=True, serves=False),
+        v("c", order=3),
+        v("b", order=2),
+        v("d", order=1, serves=False),
+    ]
     assert traffic.shares(versions) == {"a": 0, "b": 100, "c": 0, "d": 0}
 
 
@@ -159,7 +165,9 @@ def test_the_default_flag_cannot_be_taken_away_without_an_heir() -> None:
 
 def test_two_defaults_in_one_call_are_refused() -> None:
     with pytest.raises(InvalidTraffic, match="Only one version can be the default"):
-        traffic.change([v("a", is_default=True), v("b"), v("c")], {"b": ask(is_default=True), "c": ask(is_default=True)})
+        traffic.change(
+            [v("a", is_default=True), v("b"), v("c")], {"b": ask(is_default=True), "c": ask(is_default=True)}
+        )
 
 
 def test_making_a_version_control_while_another_is_moves_the_flag_and_says_so() -> None:
@@ -194,7 +202,12 @@ def test_deleting_the_default_makes_the_control_the_default() -> None:
 
 
 def test_deleting_the_default_without_another_control_makes_the_oldest_healthy_one_the_default() -> None:
-    versions = [v("a", is_default=True, is_control=True), v("b", order=1, serves=False), v("d", order=3), v("c", order=2)]
+    versions = [
+        v("a", is_default=True, is_control=True),
+        v("b", order=1, serves=False),
+        v("d", order=3),
+        v("c", order=2),
+    ]
     assert traffic.successor(versions, "a") == "c"
 
 

@@ -1,0 +1,41 @@
+"""Every write of endpoints: one transaction each, with audit; long work is started as an operation."""
+
+from endpoints.actions.access import (
+    auth_set,
+    key_regenerate,
+    key_set,
+    keys_reveal,
+    signing_key_ensure,
+    signing_key_rotate,
+    token_issue,
+    try_credential,
+)
+from endpoints.actions.endpoints import Draft, endpoint_create, endpoint_delete, endpoint_describe, service_create
+from endpoints.actions.versions import (
+    endpoint_set_traffic,
+    version_create,
+    version_delete,
+    version_rollback,
+    version_update,
+)
+
+__all__ = [
+    "Draft",
+    "auth_set",
+    "endpoint_create",
+    "endpoint_delete",
+    "endpoint_describe",
+    "endpoint_set_traffic",
+    "key_regenerate",
+    "key_set",
+    "keys_reveal",
+    "service_create",
+    "signing_key_ensure",
+    "signing_key_rotate",
+    "token_issue",
+    "try_credential",
+    "version_create",
+    "version_delete",
+    "version_rollback",
+    "version_update",
+]

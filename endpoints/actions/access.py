@@ -1,0 +1,159 @@
+"""Scoring keys and tokens. Every reveal is a line of history; no secret ever is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from endpoints import keys, queries
+from endpoints.actions import rows
+from endpoints.models import Endpoint, ScoringKey, SigningKey
+from endpoints.types import AuthMode, ScoringToken, Slot
+from portal import audit, operations
+from portal.models import Operation, User
+from portal.problems import Conflict
+from portal.secrets import fingerprint
+from portal.types import OperationKind
+
+
+class WrongAuth(Conflict):
+    code, title = "wrong_auth_mode", "This is not how callers sign in here"
+
+
+def store_keys(endpoint: Endpoint, given: tuple[str, str] | None) -> None:
+    """Store both keys, made if not given. Raises InvalidKey for keys that cannot be or are known to the gateway."""
+    pair = given or (keys.make_key(), keys.make_key())
+    keys.check_pair(*pair)
+    for slot, value in zip(Slot, pair, strict=True):
+        _store_key(endpoint, slot, value)
+
+
+def _store_key(endpoint: Endpoint, slot: Slot, value: str) -> None:
+    mark = fingerprint(value)
+    used = ScoringKey.objects.filter(endpoint__compute_target_id=endpoint.compute_target_id, fingerprint=mark)
+    if used.exclude(endpoint=endpoint, slot=slot).exists():
+        raise keys.InvalidKey(f"The {slot.value} key is in use already on this compute target. Give another one.")
+    ScoringKey.objects.update_or_create(endpoint=endpoint, slot=slot, defaults={"value": value, "fingerprint": mark})
+
+
+@transaction.atomic
+def keys_reveal(*, endpoint: Endpoint, actor: User) -> dict[str, str]:
+    """Both keys in clear, and a line of history that says who saw them."""
+    _needs(endpoint, AuthMode.KEY)
+    audit.record(action="scoring_keys.revealed", on=endpoint, actor=actor)
+    return {key.slot: key.value for key in ScoringKey.objects.filter(endpoint=endpoint)}
+
+
+@transaction.atomic
+def key_regenerate(*, endpoint: Endpoint, slot: Slot, actor: User) -> Operation:
+    """Replace one key by a made one; the other goes on working. The old one ends when the operation succeeds."""
+    return _replace_key(endpoint, slot, keys.make_key(), actor, "scoring_key.regenerated")
+
+
+@transaction.atomic
+def key_set(*, endpoint: Endpoint, slot: Slot, value: str, actor: User) -> Operation:
+    """Replace one key by a given one. Raises InvalidKey."""
+    return _replace_key(endpoint, slot, value, actor, "scoring_key.set")
+
+
+def _replace_key(endpoint: Endpoint, slot: Slot, value: str, actor: User, action: str) -> Operation:
+    _needs(endpoint, AuthMode.KEY)
+    others = ScoringKey.objects.filter(endpoint=endpoint).exclude(slot=slot)
+    other = next((key.value for key in others), "")
+    pair = (value, other) if slot == Slot.PRIMARY else (other, value)
+    keys.check_pair(*pair)
+    op = _update(endpoint, actor)
+    _store_key(endpoint, slot, value)
+    audit.record(action=action, on=endpoint, actor=actor, operation=op, after={"slot": slot.value})
+    return op
+
+
+def _update(endpoint: Endpoint, actor: User) -> Operation:
+    rows.lock(endpoint, None)
+    return operations.start(kind=OperationKind.ENDPOINT_UPDATE, on=endpoint, actor=actor, endpoint_id=endpoint.pk)
+
+
+def _needs(endpoint: Endpoint, mode: AuthMode) -> None:
+    if endpoint.auth != mode:
+        raise WrongAuth(f"{endpoint.name} takes {_AUTH[endpoint.auth]}, not {_AUTH[mode]}. Change its auth mode first.")
+
+
+_AUTH = {AuthMode.KEY: "keys", AuthMode.TOKEN: "tokens", AuthMode.NONE: "every caller"}
+
+
+@transaction.atomic
+def auth_set(*, endpoint: Endpoint, auth: AuthMode, actor: User, pair: tuple[str, str] | None = None) -> Operation:
+    """Change how callers sign in. Keys are made (or taken) when there are none yet; those that exist stay."""
+    before = endpoint.auth
+    op = _update(endpoint, actor)
+    switch(endpoint, auth, pair)
+    audit.record(action="endpoint.auth_set", on=endpoint, actor=actor, operation=op, before=before, after=auth.value)
+    return op
+
+
+def switch(endpoint: Endpoint, auth: AuthMode, pair: tuple[str, str] | None) -> None:
+    """Write the auth mode, and keys where it needs some."""
+    if auth == AuthMode.KEY and (pair or not ScoringKey.objects.filter(endpoint=endpoint).exists()):
+        store_keys(endpoint, pair)
+    Endpoint.objects.filter(pk=endpoint.pk).update(auth=auth)
+
+
+@transaction.atomic
+def token_issue(*, endpoint: Endpoint, actor: User, life: timedelta = keys.DEFAULT_LIFE) -> ScoringToken:
+    """A token for one endpoint, with a line of history. Raises InvalidLife beyond 24 hours."""
+    _needs(endpoint, AuthMode.TOKEN)
+    signing = signing_key_ensure()
+    now = timezone.now()
+    token = keys.sign(
+        private_pem=signing.private_pem,
+        kid=signing.kid,
+        audience=keys.audience_of(endpoint.pk),
+        subject=actor.username,
+        now=now,
+        life=life,
+    )
+    after = {"expiry_on": token.expiry_on.isoformat()}
+    audit.record(action="scoring_token.issued", on=endpoint, actor=actor, after=after)
+    return token
+
+
+@transaction.atomic
+def try_credential(*, endpoint: Endpoint, actor: User) -> str:
+    """What lets the portal score once for the actor, who does not see it; history says who tried."""
+    audit.record(action="endpoint.tried", on=endpoint, actor=actor)
+    if endpoint.auth == AuthMode.TOKEN:
+        signing = signing_key_ensure()
+        return keys.sign(
+            private_pem=signing.private_pem, kid=signing.kid, audience=keys.audience_of(endpoint.pk),
+            subject=actor.username, now=timezone.now(), life=timedelta(minutes=1),
+        ).access_token  # fmt: skip
+    found = ScoringKey.objects.filter(endpoint=endpoint, slot=Slot.PRIMARY).first()
+    return found.value if found and endpoint.auth == AuthMode.KEY else ""
+
+
+def signing_key_ensure() -> SigningKey:
+    """The newest signing key; the first is made when there is none."""
+    found = queries.signing_keys().first()
+    return found or _new_signing_key()
+
+
+def _new_signing_key() -> SigningKey:
+    pair = keys.new_signing_pair()
+    return SigningKey.objects.create(kid=pair.kid, private_pem=pair.private_pem, public_jwk=pair.public_jwk)
+
+
+@transaction.atomic
+def signing_key_rotate() -> SigningKey:
+    """A new signing key beside the present one; keys that no token can carry any more (25 h) are retired.
+
+    Gateways learn the new key within seconds, since their published files are compared with the rows on each reading.
+    """
+    fresh = _new_signing_key()
+    old = SigningKey.objects.filter(
+        retired_at__isnull=True, pk__lt=fresh.pk, created_at__lt=timezone.now() - timedelta(hours=25)
+    )
+    newest_old = SigningKey.objects.filter(pk__lt=fresh.pk).order_by("-pk").first()
+    old.exclude(pk=newest_old.pk if newest_old else None).update(retired_at=timezone.now())
+    return fresh

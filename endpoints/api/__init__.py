@@ -1,0 +1,22 @@
+"""REST doors of services and endpoints: shape, query, one action, answer."""
+
+from endpoints.api.access import KeyRegenerate, Keys, Token
+from endpoints.api.endpoints import EndpointDetail, EndpointList, EndpointTraffic, VersionDetail, VersionList
+from endpoints.api.reading import Events, Logs, Metrics, Revisions, Rollback, Score
+
+__all__ = [
+    "EndpointDetail",
+    "EndpointList",
+    "EndpointTraffic",
+    "Events",
+    "KeyRegenerate",
+    "Keys",
+    "Logs",
+    "Metrics",
+    "Revisions",
+    "Rollback",
+    "Score",
+    "Token",
+    "VersionDetail",
+    "VersionList",
+]

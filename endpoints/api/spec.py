@@ -1,0 +1,130 @@
+"""What a request wants to run, as the deployment actions take it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployments import actions as deployments_actions
+from deployments import queries as deployments
+from deployments.types import DeploymentSpec
+from endpoints import actions
+from endpoints.types import AuthMode
+from portal.problems import Invalid, InvalidShape
+from portal.types import Role
+
+PARTS = ("models", "environment", "entry_script", "code", "deployment_config")
+ACCESS = ("keys", "authEnabled", "tokenAuthEnabled")
+
+
+def has_deployment(data: dict[str, Any]) -> bool:
+    """Whether a change concerns what runs, not only how it is described or reached."""
+    config = data.get("deployment_config")
+    only_access = isinstance(config, dict) and config and set(config) <= set(ACCESS)
+    return any(name in data for name in PARTS if not (name == "deployment_config" and only_access))
+
+
+def auth_of(config: Any) -> AuthMode | None:
+    """The auth mode that a deployment configuration asks for; None when it says nothing."""
+    if not isinstance(config, dict) or not {"authEnabled", "tokenAuthEnabled"} & set(config):
+        return None
+    for name in ("authEnabled", "tokenAuthEnabled"):
+        if not isinstance(config.get(name), bool | None):
+            raise Invalid(f"{name} is {config[name]!r}: give true or false.")
+    if config.get("tokenAuthEnabled"):
+        if config.get("authEnabled"):
+            raise Invalid(
+                "authEnabled and tokenAuthEnabled are both true: callers sign in with keys or with tokens, not both."
+            )
+        return AuthMode.TOKEN
+    return AuthMode.NONE if config.get("authEnabled") is False else AuthMode.KEY
+
+
+def _keys_of(config: Any) -> tuple[str, str] | None:
+    given = config.get("keys") if isinstance(config, dict) else None
+    if not given:
+        return None
+    if not isinstance(given, dict) or not all(
+        isinstance(given.get(name), str) for name in ("primaryKey", "secondaryKey")
+    ):
+        raise Invalid("keys needs primaryKey and secondaryKey, both texts; leave it out to have them made.")
+    return given["primaryKey"], given["secondaryKey"]
+
+
+def draft(workspace: Any, data: dict[str, Any], actor: Any) -> actions.Draft:
+    """A new service or endpoint as its action takes it."""
+    config = data.get("deployment_config")
+    auth, keys = auth_of(config) or AuthMode.KEY, _keys_of(config)
+    if keys and auth != AuthMode.KEY:
+        raise Invalid("keys are given but authEnabled is off: keys belong to key authentication.")
+    return actions.Draft(
+        name=data["name"], spec=whole(workspace, data, actor), auth=auth, keys=keys, description=data["description"],
+        tags=data["tags"], properties=data["properties"],
+    )  # fmt: skip
+
+
+def whole(workspace: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
+    """A deployment from nothing: environment and entry script are needed."""
+    missing = [name for name in ("environment", "entry_script") if not data.get(name)]
+    if missing:
+        raise InvalidShape(" ".join(f"{name}: This field is required." for name in missing))
+    return DeploymentSpec(
+        models=_models(workspace, data.get("models", []), actor),
+        environment=_environment(workspace, data["environment"], actor),
+        entry_script=data["entry_script"],
+        code=_code(workspace, data.get("code"), actor),
+        config=_config(data.get("deployment_config")),
+    )
+
+
+def changed(endpoint: Any, version: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
+    """A deployment from what runs now with some parts changed."""
+    now = version.deployment.revisions.get(number=version.deployment.revision)
+    home = endpoint.workspace
+    return DeploymentSpec(
+        models=_models(home, data["models"], actor) if "models" in data else list(now.models.all()),
+        environment=_environment(home, data["environment"], actor) if "environment" in data else now.environment,
+        entry_script=data.get("entry_script", now.entry_script),
+        code=_code(home, data["code"], actor) if "code" in data else now.code,
+        config=_config(data["deployment_config"]) if "deployment_config" in data else now.config,
+    )
+
+
+def _config(given: Any) -> dict[str, Any]:
+    """The configuration without what is about callers: keys are secrets and never part of a revision."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidShape("deployment_config: give a JSON object.")
+    return {name: value for name, value in given.items() if name not in ACCESS}
+
+
+def _named(text: str, what: str) -> tuple[str, int]:
+    name, _, version = text.partition(":")
+    if not name or not version.isdigit():
+        raise InvalidShape(f"{text!r} names no {what}: write name:version, e.g. iris:1.")
+    return name, int(version)
+
+
+def _models(workspace: Any, names: list[str], actor: Any) -> list[Any]:
+    found = []
+    for text in names:
+        name, version = _named(text, "model")
+        found.append(
+            deployments.model(actor=actor, workspace=workspace.slug, name=name, version=version, needs=Role.READER)
+        )
+    return found
+
+
+def _environment(workspace: Any, text: str, actor: Any) -> Any:
+    name, version = _named(text, "environment")
+    return deployments.environment(actor=actor, workspace=workspace.slug, name=name, version=version, needs=Role.READER)
+
+
+def _code(workspace: Any, given: dict[str, Any] | None, actor: Any) -> Any:
+    if not given:
+        return None
+    if "files" in given:
+        return deployments_actions.code_upload(workspace=workspace, files=given["files"], actor=actor)
+    if "digest" not in given:
+        raise InvalidShape("code: give files or digest.")
+    return deployments.code(actor=actor, workspace=workspace.slug, digest=given["digest"], needs=Role.READER)

@@ -1,0 +1,289 @@
+"""Every read of endpoints, with the permission check."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from django.utils import timezone
+
+from compute import queries as compute
+from endpoints import counters, traffic
+from endpoints.counters import Tally
+from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, TrafficSample
+from endpoints.types import EndpointKind, EndpointState, GatewayState
+from portal import queries as portal
+from portal.models import User, Workspace
+from portal.problems import Conflict, Invalid, NotFound, Problem
+from portal.types import Role
+
+OBSERVED = timedelta(minutes=5)
+LOG_LINES = 200
+TRY_SECONDS, TRY_BYTES = 10, 1_000_000
+
+
+class NoAnswer(Problem):
+    status, code, title = 502, "gateway_unreachable", "The gateway did not answer"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a version really answered lately; `share` in percent, times in milliseconds."""
+
+    requests: int = 0
+    share: Decimal = Decimal(0)
+    failed: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    """A version with its three shares in percent: as configured, as in force now, and as observed."""
+
+    version: EndpointVersion
+    configured: Decimal
+    effective: Decimal
+    observed: Observed
+    note: str = ""
+
+
+def endpoint(*, actor: User, workspace: str, name: str, needs: Role, kind: EndpointKind | None = None) -> Endpoint:
+    """One service or endpoint of the workspace with that slug, with its versions."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    found = _with_versions(Endpoint.objects.filter(workspace=home, name=name)).first()
+    if found is None or (kind is not None and found.kind != kind):
+        word = kind.label.lower() if kind else "service or endpoint"
+        raise NotFound(f"There is no {word} {name} in {home.name}.")
+    return found
+
+
+def endpoints(*, workspace: Workspace, kind: EndpointKind | None = None, target: str = "") -> QuerySet[Endpoint]:
+    """The services and endpoints of a workspace that the caller has been let into, by name."""
+    found = _with_versions(Endpoint.objects.filter(workspace=workspace)).order_by("name", "pk")
+    found = found.filter(kind=kind) if kind else found
+    return found.filter(compute_target__name=target) if target else found
+
+
+def _with_versions(rows: QuerySet[Endpoint]) -> QuerySet[Endpoint]:
+    versions = EndpointVersion.objects.select_related("deployment").order_by("pk")
+    return rows.select_related("workspace__team", "compute_target", "created_by").prefetch_related(
+        Prefetch("versions", queryset=versions)
+    )
+
+
+def version(*, endpoint: Endpoint, name: str) -> EndpointVersion:
+    """One version of an endpoint that the caller has been let into."""
+    for found in endpoint.versions.all():
+        if found.name == name:
+            return found
+    known = ", ".join(found.name for found in endpoint.versions.all()) or "none"
+    raise NotFound(f"{endpoint.name} has no version {name}. It has: {known}.")
+
+
+def split(*, endpoint: Endpoint) -> dict[str, dict[str, Any]]:
+    """The split as people edit it: version -> percentile, flags, shares."""
+    rows = [found.traffic() for found in endpoint.versions.all()]
+    planned, now = traffic.configured(rows), traffic.shares(rows)
+    return {
+        row.name: {
+            "traffic_percentile": float(row.percentile),
+            "is_default": row.is_default,
+            "is_control": row.is_control,
+            "configured_share": float(planned[row.name]),
+            "effective_share": float(round(now[row.name], 2)),
+        }
+        for row in rows
+    }
+
+
+def version_rows(*, endpoint: Endpoint) -> list[VersionRow]:
+    """The versions with configured, effective and observed shares; `note` says why a share is not in force."""
+    rows = {found.name: found for found in endpoint.versions.all()}
+    split_now = [found.traffic() for found in rows.values()]
+    planned, now, seen = traffic.configured(split_now), traffic.shares(split_now), observed(endpoint=endpoint)
+    return [
+        VersionRow(row, planned[name], now[name], seen.get(name, Observed()), _note(row, planned[name], now))
+        for name, row in rows.items()
+    ]
+
+
+def _note(row: EndpointVersion, planned: Decimal, now: dict[str, Decimal]) -> str:
+    if row.serves or not planned:
+        return ""
+    heirs = ", ".join(name for name, share in now.items() if share)
+    where = f"its {traffic.plain(planned)} % goes to {heirs}" if heirs else "no version has one, so callers get 503"
+    return f"{row.name} has no ready replica: {where}."
+
+
+def state_of(endpoint: Endpoint) -> tuple[str, str]:
+    """State and reason: those of the default version, unless the whole endpoint is going or was never reachable."""
+    if endpoint.state in (EndpointState.DELETING, EndpointState.TRANSITIONING, EndpointState.FAILED):
+        return endpoint.state, endpoint.reason
+    rows = list(endpoint.versions.all())
+    lead = next((row for row in rows if row.is_default), None)
+    if lead is None:
+        return endpoint.state, endpoint.reason
+    return str(lead.deployment.state), lead.deployment.reason
+
+
+def observed(*, endpoint: Endpoint, window: timedelta = OBSERVED) -> dict[str, Observed]:
+    """Version -> what the gateway counted in the last five minutes."""
+    sums: dict[str, dict[str, Any]] = {}
+    for sample in TrafficSample.objects.filter(endpoint=endpoint, at__gte=timezone.now() - window):
+        entry = sums.setdefault(sample.version, {"codes": {}, "tally": Tally()})
+        for code, count in sample.codes.items():
+            entry["codes"][code] = entry["codes"].get(code, 0) + count
+        entry["tally"] = entry["tally"].plus(Tally(0, sample.seconds, sample.buckets))
+    answered = {name: _answered(entry["codes"]) for name, entry in sums.items()}
+    whole = sum(answered.values())
+    return {name: _observed(entry, answered[name], whole) for name, entry in sums.items()}
+
+
+def _answered(codes: dict[str, int]) -> int:
+    return sum(count for code, count in codes.items() if code not in counters.NOT_ANSWERED)
+
+
+def _observed(entry: dict[str, Any], answered: int, whole: int) -> Observed:
+    buckets = entry["tally"].buckets
+    return Observed(
+        requests=answered,
+        share=round(Decimal(100 * answered) / whole, 2) if whole else Decimal(0),
+        failed=sum(count for code, count in entry["codes"].items() if code.startswith("5")),
+        p50_ms=counters.quantile(buckets, 0.5),
+        p95_ms=counters.quantile(buckets, 0.95),
+    )
+
+
+def series(*, endpoint: Endpoint, window: timedelta = OBSERVED) -> list[dict[str, Any]]:
+    """What each version answered in each ten seconds, oldest first."""
+    rows = TrafficSample.objects.filter(endpoint=endpoint, at__gte=timezone.now() - window).order_by("at", "version")
+    return [
+        {"at": row.at, "version": row.version, "codes": row.codes, "requests": _answered(row.codes),
+         "seconds": round(row.seconds, 6)}
+        for row in rows
+    ]  # fmt: skip
+
+
+def names_on(*, target_id: int) -> list[str]:
+    """The services and endpoints that a compute target carries, by name."""
+    return list(Endpoint.objects.filter(compute_target_id=target_id).order_by("name").values_list("name", flat=True))
+
+
+def gateway(*, target_id: int) -> Gateway | None:
+    """The gateway of a compute target, if it has one that answers."""
+    return Gateway.objects.filter(compute_target_id=target_id, state=GatewayState.READY).first()
+
+
+def signing_keys() -> QuerySet[SigningKey]:
+    """The keys whose tokens gateways take, newest first."""
+    return SigningKey.objects.filter(retired_at__isnull=True).order_by("-pk")
+
+
+def logs(
+    *, endpoint: Endpoint, version: EndpointVersion, tail: int = LOG_LINES, previous: bool = False
+) -> list[dict[str, str]]:
+    """The last lines of each replica's container, from the cluster."""
+    cluster = compute.open_cluster(endpoint.compute_target)
+    deployment = version.deployment
+    found = []
+    for pod in cluster.observe(
+        "Pod", namespace=deployment.namespace, selector=f"slipway.dev/deployment={deployment.pk}"
+    ):
+        name = pod["metadata"]["name"]
+        for container in pod["spec"]["containers"]:
+            text = cluster.logs(deployment.namespace, name, container["name"], tail=tail, previous=previous)
+            found.append({"replica": name, "container": container["name"], "text": text})
+    return found
+
+
+def events(*, endpoint: Endpoint) -> list[dict[str, Any]]:
+    """What the cluster says about the replicas of an endpoint, newest first."""
+    cluster = compute.open_cluster(endpoint.compute_target)
+    result = []
+    for row in endpoint.versions.all():
+        deployment = row.deployment
+        pods = cluster.observe(
+            "Pod", namespace=deployment.namespace, selector=f"slipway.dev/deployment={deployment.pk}"
+        )
+        names = {pod["metadata"]["name"] for pod in pods}
+        for event in cluster.observe("Event", namespace=deployment.namespace):
+            if event["involvedObject"].get("name") in names:
+                result.append(_event(event, row.name))
+    return sorted(result, key=lambda event: str(event["at"]), reverse=True)
+
+
+def _event(event: dict[str, Any], version: str) -> dict[str, Any]:
+    return {
+        "at": event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp"),
+        "version": version,
+        "object": event["involvedObject"].get("name"),
+        "type": event.get("type"),
+        "reason": event.get("reason"),
+        "message": event.get("message"),
+        "count": event.get("count", 1),
+    }
+
+
+def revisions(*, version: EndpointVersion) -> list[dict[str, Any]]:
+    """What a version was over time, newest first."""
+    deployment = version.deployment
+    return [
+        {
+            "revision": row.number,
+            "is_current": row.number == deployment.revision,
+            "models": [f"{model.name}:{model.version}" for model in row.models.all()],
+            "environment": f"{row.environment.name}:{row.environment.version}",
+            "entry_script": row.entry_script,
+            "deployment_config": row.config,
+            "comment": row.comment,
+            "created_by": row.created_by.username if row.created_by else None,
+            "created_at": row.created_at,
+        }
+        for row in deployment.revisions.select_related("environment", "created_by")
+        .prefetch_related("models")
+        .order_by("-number")
+    ]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model answered to a try."""
+
+    status: int
+    version: str
+    milliseconds: float
+    body: str
+
+
+def score(*, endpoint: Endpoint, body: Any, credential: str, version: str = "") -> Scored:
+    """Send `body` (JSON) through the gateway like a caller: at most 1 MB, 10 s; the answer is cut at 1 MB.
+
+    Raises Invalid (422) for a larger body, Conflict (409) without a gateway, NoAnswer (502).
+    """
+    payload = json.dumps(body).encode()
+    if len(payload) > TRY_BYTES:
+        raise Invalid(f"The body has {len(payload):,} bytes; trying it here takes at most {TRY_BYTES:,}.")
+    found = gateway(target_id=endpoint.compute_target_id)
+    if found is None or not found.address:
+        raise Conflict(f"{endpoint.compute_target.name} has no gateway that answers yet.")
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {credential}"} if credential else {})}
+    headers |= {"azureml-model-deployment": version} if version else {}
+    connection = http.client.HTTPConnection(found.address, found.http_port, timeout=TRY_SECONDS)
+    began = time.perf_counter()
+    try:
+        connection.request("POST", f"/api/v1/service/{endpoint.name}/score", payload, headers)
+        response = connection.getresponse()
+        text = response.read(TRY_BYTES).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise NoAnswer(f"{endpoint.scoring_uri} gave no answer within {TRY_SECONDS} s: {error}") from None
+    finally:
+        connection.close()
+    spent = round(1000 * (time.perf_counter() - began), 1)
+    return Scored(response.status, response.getheader("azureml-model-deployment", "") or "", spent, text)

@@ -1,0 +1,59 @@
+"""What a worker does for endpoints, and the plans: which steps each operation has, in order, with seconds allowed."""
+
+from __future__ import annotations
+
+from compute import steps as compute
+from deployments import steps as deployments
+from endpoints.steps.install import await_gateway, install_gateway, remove_gateway
+from endpoints.steps.removal import remove_endpoints, settle_target_removal
+from endpoints.steps.settle import settle_deployed, settle_endpoint_removed, settle_version_removed
+from endpoints.steps.versions import (
+    confirm_loaded,
+    confirm_routed,
+    confirm_routes,
+    confirm_unloaded,
+    confirm_unrouted,
+    drain_version,
+    load_version,
+    publish_routes,
+    route_version,
+    unload_version,
+    unroute_version,
+)
+from endpoints.steps.workloads import remove_workloads
+from portal import operations
+from portal.types import OperationKind as Kind
+
+BUILD = ((deployments.start_environment, 120), (deployments.await_environment, 1800))
+DEPLOY = (
+    (deployments.apply_workload, 120),
+    (install_gateway, 120),
+    (deployments.await_replicas, 900),
+    (await_gateway, 900),
+)
+REACH = ((load_version, 60), (confirm_loaded, 120), (route_version, 60), (confirm_routed, 60))
+REMOVE = (
+    (unroute_version, 60), (confirm_unrouted, 60), (drain_version, 400), (unload_version, 60), (confirm_unloaded, 60),
+    (remove_workloads, 300),
+)  # fmt: skip
+EMPTY = ((remove_endpoints, 300), (remove_gateway, 300))
+
+for kind in (Kind.SERVICE_CREATE, Kind.ENDPOINT_CREATE, Kind.VERSION_CREATE):
+    operations.define(kind, *BUILD, *DEPLOY, *REACH, settle=settle_deployed)
+for kind in (Kind.SERVICE_UPDATE, Kind.VERSION_UPDATE):
+    # The whole way again: after a create that failed, an update is what brings the service up.
+    operations.define(
+        kind, *BUILD, *DEPLOY, *REACH, undo=((deployments.restore_workload, 120),), settle=settle_deployed
+    )
+operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 60))
+operations.define(Kind.VERSION_DELETE, *REMOVE, settle=settle_version_removed)
+for kind in (Kind.SERVICE_DELETE, Kind.ENDPOINT_DELETE):
+    operations.define(kind, *REMOVE, settle=settle_endpoint_removed)
+operations.define(Kind.COMPUTE_DETACH, *EMPTY, (compute.forget_target, 60), settle=settle_target_removal)
+operations.define(
+    Kind.COMPUTE_DELETE,
+    *EMPTY,
+    (compute.submit_delete, 60),
+    (compute.await_deleted, 3600),
+    settle=settle_target_removal,
+)

@@ -1,0 +1,116 @@
+"""Put a gateway into a cluster with the first endpoint, and take it away with the last compute target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from compute import queries as compute
+from endpoints import gateway as builder
+from endpoints import keys
+from endpoints.models import Endpoint, Gateway
+from endpoints.steps import picture, publish
+from endpoints.types import GatewayState
+from portal.models import Operation
+from portal.types import Wait
+
+if TYPE_CHECKING:
+    from compute.cluster import Cluster
+
+BEFORE = ("Namespace", "ServiceAccount", "Role", "RoleBinding")
+PUBLISHED = ("gateway-secret", "gateway-config")
+
+
+def install_gateway(op: Operation) -> Wait | None:
+    """Apply the gateway's objects when they are not there yet or differ, e.g. because of one more namespace."""
+    target = publish.target_of(op)
+    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    view = picture.draw(row)
+    objects = builder.install(view, builder.build(view, 0, {}))
+    mark = _mark(objects)
+    if row.installed == mark and _is_there(cluster, row):
+        return None
+    cluster.apply([item for item in objects if item["kind"] in BEFORE])
+    if publish.publish(cluster, row, anew=not _is_there(cluster, row)) is None:
+        return Wait(publish.SOON, "Another change is being brought to the gateway")
+    cluster.apply(
+        [item for item in objects if item["kind"] not in BEFORE and item["metadata"]["name"] not in PUBLISHED]
+    )
+    Gateway.objects.filter(pk=row.pk).update(installed=mark)
+    Gateway.objects.filter(pk=row.pk, state=GatewayState.ABSENT).update(state=GatewayState.STARTING)
+    return None
+
+
+def _mark(objects: list[dict[str, Any]]) -> str:
+    lasting = [item for item in objects if item["metadata"]["name"] not in PUBLISHED]
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
+
+
+def _is_there(cluster: Cluster, row: Gateway) -> bool:
+    return bool(cluster.observe("Deployment", namespace=publish.namespace(row), name=builder.COMPONENT))
+
+
+def await_gateway(op: Operation) -> Wait | None:
+    """Wait for a ready gateway pod and the address of its load balancer, and note where scoring is."""
+    target = publish.target_of(op)
+    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    if not publish.pods(cluster, row):
+        return Wait(0.5, "Waiting for the gateway to start")
+    address = _address(cluster, row)
+    if not address:
+        return Wait(0.5, "Waiting for the load balancer's address")
+    _note(row, address)
+    return None
+
+
+def _address(cluster: Cluster, row: Gateway) -> str:
+    for service in cluster.observe("Service", namespace=publish.namespace(row), name=builder.COMPONENT):
+        for ingress in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
+            return str(ingress.get("ip") or ingress.get("hostname") or "")
+    return ""
+
+
+def _note(row: Gateway, address: str) -> None:
+    fields: dict[str, Any] = {
+        "address": address, "state": GatewayState.READY, "http_port": settings.GATEWAY_HTTP_PORT,
+        "https_port": settings.GATEWAY_HTTPS_PORT,
+    }  # fmt: skip
+    if address not in row.tls_names:
+        names = [*row.tls_names[:1], address]
+        certificate, key = keys.self_signed(names, timezone.now())
+        fields |= {"tls_certificate": certificate, "tls_key": key, "tls_names": names}
+    for name, value in fields.items():
+        setattr(row, name, value)
+    row.save(update_fields=list(fields))
+    for endpoint in Endpoint.objects.filter(compute_target_id=row.compute_target_id):
+        Endpoint.objects.filter(pk=endpoint.pk).update(scoring_uri=scoring_uri(row, endpoint.name))
+
+
+def scoring_uri(row: Gateway, name: str) -> str:
+    """Where callers score."""
+    port = "" if row.http_port == 80 else f":{row.http_port}"
+    return f"http://{row.address}{port}/api/v1/service/{name}/score"
+
+
+def remove_gateway(op: Operation) -> Wait | None:
+    """Take everything of the gateway out of the cluster."""
+    row = (
+        Gateway.objects.select_related("compute_target__workspace")
+        .filter(compute_target_id=op.input["target_id"])
+        .first()
+    )
+    if row is None or op.memo.get("unreachable"):
+        return None
+    cluster, name = compute.open_cluster(row.compute_target), builder.name_of(row.compute_target_id)
+    for namespace in op.memo.get("namespaces", []):
+        cluster.remove("RoleBinding", namespace=namespace, name=name)
+        cluster.remove("Role", namespace=namespace, name=name)
+    home = publish.namespace(row)
+    if not cluster.observe("Namespace", name=home):
+        return None
+    cluster.remove("Namespace", namespace="", name=home)
+    return Wait(0.5, "Waiting for the gateway to end")

@@ -1,0 +1,151 @@
+"""One look at a gateway: read its counters, store what was answered, scale replicas, and bring changed health to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from compute import queries as compute
+from deployments import autoscale, manifests
+from deployments.models import Deployment
+from endpoints import counters
+from endpoints.counters import Reading, Tally
+from endpoints.models import EndpointVersion, Gateway, TrafficSample
+from endpoints.steps import picture, publish
+from portal.problems import Problem, Retryable
+
+if TYPE_CHECKING:
+    from compute.cluster import Cluster
+
+log = structlog.get_logger(__name__)
+LEAST_SECONDS = 0.5
+ENOUGH = 20
+KEEP = timedelta(hours=24)
+
+
+def look(gateway_id: int) -> None:
+    """Read, scale and republish. Trouble with the cluster is logged: the next look is a second away."""
+    row = Gateway.objects.select_related("compute_target__workspace").get(pk=gateway_id)
+    try:
+        seen = read_counters(row)
+        if seen is None:
+            return
+        cluster = compute.open_cluster(row.compute_target)
+        load, seconds = seen
+        for version in _versions(row):
+            _adapt(version, load)
+            _scale(cluster, version, load, seconds)
+        publish.publish(cluster, row)
+    except (Problem, Retryable) as trouble:
+        log.warning("gateway_look_failed", gateway=gateway_id, error=str(trouble))
+
+
+def read_counters(row: Gateway) -> tuple[dict[tuple[str, str], Tally], float] | None:
+    """Add what was answered since the last reading to the samples.
+
+    Answers (endpoint, version) -> that, and the seconds since; None when somebody else has just read.
+    """
+    now, before = timezone.now(), row.read_at
+    free = Q(read_at__isnull=True) | Q(read_at__lt=now - timedelta(seconds=LEAST_SECONDS))
+    if not Gateway.objects.filter(free, pk=row.pk).update(read_at=now):
+        return None
+    old = {uid: counters.unpack(stored) for uid, stored in row.readings.items()}
+    fresh = _read(row)
+    differences = [counters.since(old.get(uid, {}), reading) for uid, reading in fresh.items()]
+    answered = counters.total(differences)
+    with transaction.atomic():
+        Gateway.objects.filter(pk=row.pk).update(readings={uid: counters.pack(r) for uid, r in fresh.items()})
+        load = _store(row, answered, now)
+    return load, (now - before).total_seconds() if before else LEAST_SECONDS
+
+
+def _read(row: Gateway) -> dict[str, Reading]:
+    """Each running Envoy's counters; a container that started anew is another one."""
+    cluster = compute.open_cluster(row.compute_target)
+    return {
+        _identity(pod): counters.parse(publish.read(cluster, row, pod, counters.PATH).decode())
+        for pod in publish.pods(cluster, row)
+    }
+
+
+def _identity(pod: dict[str, Any]) -> str:
+    restarts = [s["restartCount"] for s in pod["status"].get("containerStatuses") or [] if s["name"] == "envoy"]
+    return f"{pod['metadata']['uid']}/{restarts[0] if restarts else 0}"
+
+
+def _store(row: Gateway, answered: Reading, now: datetime) -> dict[tuple[str, str], Tally]:
+    """Add to the samples of these ten seconds; answers what models answered per version."""
+    start = now.replace(microsecond=0) - timedelta(seconds=now.second % 10)
+    versions = {(version.endpoint.name, version.name): version for version in _versions(row)}
+    load: dict[tuple[str, str], Tally] = {}
+    for (endpoint, name, code), tally in sorted(answered.items()):
+        version = versions.get((endpoint, name))
+        if version is None or not tally.requests and not tally.seconds:
+            continue
+        _add(version, start, code, tally)
+        if code not in counters.NOT_ANSWERED:
+            load[endpoint, name] = load.get((endpoint, name), Tally()).plus(tally)
+    return load
+
+
+def _add(version: EndpointVersion, start: datetime, code: str, tally: Tally) -> None:
+    sample, _ = TrafficSample.objects.get_or_create(endpoint=version.endpoint, version=version.name, at=start)
+    sample.codes = {**sample.codes, code: sample.codes.get(code, 0) + tally.requests}
+    if code not in counters.NOT_ANSWERED:
+        both = Tally(0, sample.seconds, sample.buckets).plus(tally)
+        sample.seconds, sample.buckets = both.seconds, both.buckets
+    sample.save()
+
+
+def _versions(row: Gateway) -> list[EndpointVersion]:
+    rows = EndpointVersion.objects.select_related("endpoint", "deployment")
+    return list(rows.filter(endpoint__compute_target_id=row.compute_target_id, is_loaded=True).order_by("pk"))
+
+
+def _adapt(version: EndpointVersion, load: Mapping[tuple[str, str], Tally]) -> None:
+    """Learn how long a score takes, for the queue's length; only a change by half or double counts."""
+    tally = load.get((version.endpoint.name, version.name), Tally())
+    if tally.requests < ENOUGH:
+        return
+    measured = max(1, round(1000 * tally.seconds / tally.requests))
+    if not version.expected_ms / 2 < measured < version.expected_ms * 2:
+        EndpointVersion.objects.filter(pk=version.pk).update(expected_ms=measured)
+
+
+def _scale(cluster: Cluster, version: EndpointVersion, load: Mapping[tuple[str, str], Tally], seconds: float) -> None:
+    """Bring the replicas to what the load asks for: up at once, down after a minute of quiet."""
+    deployment, now = version.deployment, timezone.now()
+    config = picture.config_of(deployment)
+    if not config.autoscale_enabled or not version.is_routed:
+        return
+    if version.scaled_at and now - version.scaled_at < timedelta(seconds=config.refresh_period_seconds):
+        return
+    tally = load.get((version.endpoint.name, version.name), Tally())
+    wanted = autoscale.wanted(
+        current=deployment.wanted_replicas, rps=tally.requests / seconds,
+        seconds=tally.seconds / tally.requests if tally.requests else 0.0,
+        target_utilization=config.target_utilization, concurrency=config.max_concurrent_requests,
+        min_replicas=config.min_replicas, max_replicas=config.max_replicas,
+        quiet_seconds=(now - (version.busy_at or version.created_at)).total_seconds(),
+    )  # fmt: skip
+    _follow(cluster, version, deployment, wanted, now)
+
+
+def _follow(cluster: Cluster, version: EndpointVersion, deployment: Deployment, wanted: int, now: datetime) -> None:
+    if wanted == deployment.wanted_replicas:
+        return
+    cluster.scale(deployment.namespace, manifests.workload_name(deployment), wanted)
+    Deployment.objects.filter(pk=deployment.pk).update(wanted_replicas=wanted)
+    EndpointVersion.objects.filter(pk=version.pk).update(scaled_at=now, busy_at=now)
+    log.info("scaled", deployment=deployment.pk, before=deployment.wanted_replicas, after=wanted)
+
+
+def forget_old() -> None:
+    """Drop samples older than a day."""
+    TrafficSample.objects.filter(at__lt=timezone.now() - KEEP).delete()

@@ -1,0 +1,198 @@
+"""Bring the rows to the gateway: one publisher per gateway at a time, rows read after the lease, then confirmed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import F, Q
+from django.utils import timezone
+
+from compute import queries as compute
+from compute.models import ComputeTarget
+from endpoints import gateway as builder
+from endpoints import keys
+from endpoints.gateway import Files, GatewayView
+from endpoints.models import Endpoint, Gateway
+from endpoints.steps import picture
+
+from portal.models import Operation
+from portal.problems import Retryable
+from portal.types import Wait
+
+if TYPE_CHECKING:
+    from compute.cluster import Cluster
+
+LEASE = timedelta(seconds=30)
+# A publisher that took longer than this before its first write leaves it to the next: it may not be alone any more.
+SAFE = timedelta(seconds=10)
+SOON = 0.2
+NUDGE_AFTER = timedelta(seconds=2)
+AGAIN_AFTER = timedelta(seconds=8)
+PUBLISHED = "slipway.dev/published"
+VERSIONS = "/stats?format=json&filter=version_text"
+
+
+class LeaseLost(Retryable):
+    """Somebody else publishes now."""
+
+
+def target_of(op: Operation) -> ComputeTarget:
+    """The compute target that the operation's endpoint is on."""
+    found = Endpoint.objects.select_related("compute_target__workspace").get(pk=op.input["endpoint_id"])
+    return found.compute_target
+
+
+def gateway_of(target: ComputeTarget) -> Gateway:
+    """The gateway's row, made with a secret and a certificate when it is the first."""
+    found = Gateway.objects.select_related("compute_target__workspace").filter(compute_target=target).first()
+    if found is not None:
+        return found
+    names = [f"{target.name}.slipway.internal"]
+    certificate, key = keys.self_signed(names, timezone.now())
+    fresh = {
+        "probe_secret": secrets.token_urlsafe(24),
+        "tls_certificate": certificate,
+        "tls_key": key,
+        "tls_names": names,
+    }
+    Gateway.objects.get_or_create(compute_target=target, defaults=fresh)
+    return Gateway.objects.select_related("compute_target__workspace").get(compute_target=target)
+
+
+@contextmanager
+def lease(row: Gateway) -> Iterator[Gateway | None]:
+    """The gateway's row under our lease with the next counter, or None while somebody else publishes."""
+    now, ours = timezone.now(), uuid.uuid4()
+    free = Q(leased_until__isnull=True) | Q(leased_until__lt=now)
+    taken = Gateway.objects.filter(free, pk=row.pk).update(
+        lease=ours, leased_until=now + LEASE, revision=F("revision") + 1
+    )
+    if not taken:
+        yield None
+        return
+    try:
+        yield Gateway.objects.select_related("compute_target__workspace").get(pk=row.pk)
+    finally:
+        Gateway.objects.filter(pk=row.pk, lease=ours).update(lease=None, leased_until=None)
+
+
+def publish(cluster: Cluster, row: Gateway, *, anew: bool = False) -> dict[str, str] | None:
+    """Write what changed since the last publish; answers the files' versions, or None while somebody else publishes.
+
+    `anew` writes all files with a new counter, for an Envoy that did not take the last ones.
+    """
+    with lease(row) as mine:
+        if mine is None:
+            return None
+        view = picture.draw(mine)
+        before: dict[str, str] = {} if anew else mine.published
+        files = builder.build(view, mine.revision, before)
+        changed = {name for name, version in files.versions.items() if before.get(name) != version}
+        if changed:
+            _write(cluster, mine, view, files, changed)
+        return files.versions
+
+
+def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, changed: set[str]) -> None:
+    if mine.leased_until is None or mine.leased_until - timezone.now() < LEASE - SAFE:
+        raise LeaseLost("Publishing was held up and leaves it to the next try")
+    # Forgotten before the write: if we die in it, the next publisher gives these files a new counter.
+    _store(mine, published={name: text for name, text in files.versions.items() if name not in changed})
+    secret, config = builder.published(view, files)
+    objects = ([secret] if changed & {"ecds.keys.json", "rest"} else []) + (
+        [config] if changed - {"ecds.keys.json"} else []
+    )
+    cluster.apply(objects)
+    nudge(cluster, view, mine.revision)
+    _store(mine, published=files.versions, pushed_at=timezone.now())
+
+
+def _store(mine: Gateway, **fields: Any) -> None:
+    if not Gateway.objects.filter(pk=mine.pk, lease=mine.lease).update(**fields):
+        raise LeaseLost("Another publisher took over")
+
+
+def nudge(cluster: Cluster, view: GatewayView, counter: int) -> None:
+    """Change an annotation of the pods: their volumes follow at once then, not at the kubelet's next round."""
+    namespace = builder.namespace_of(view.target_id, view.workspace)
+    cluster.annotate(namespace, builder.SELECTOR, PUBLISHED, f"{counter}-{secrets.token_hex(2)}")
+
+
+def pods(cluster: Cluster, row: Gateway) -> list[dict[str, Any]]:
+    """The gateway's pods that run and take requests."""
+    found = cluster.observe("Pod", namespace=namespace(row), selector=builder.SELECTOR)
+    return [pod for pod in found if is_ready(pod)]
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod is ready and not on its way out."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+def namespace(row: Gateway) -> str:
+    """The gateway's namespace."""
+    return builder.namespace_of(row.compute_target_id, row.compute_target.workspace.slug)
+
+
+def read(cluster: Cluster, row: Gateway, pod: dict[str, Any], path: str) -> bytes:
+    """A page of Envoy's statistics, through the API server."""
+    name = pod["metadata"]["name"]
+    headers = {builder.PROBE_HEADER: row.probe_secret}
+    return cluster.proxy(namespace(row), name, builder.PROBE_PORT, path, headers=headers)
+
+
+def statistics(cluster: Cluster, row: Gateway, pod: dict[str, Any], path: str) -> dict[str, Any]:
+    """Name -> value of a JSON page."""
+    page = json.loads(read(cluster, row, pod, path))
+    return {item["name"]: item["value"] for item in page["stats"] if "name" in item}
+
+
+def late(cluster: Cluster, row: Gateway, versions: dict[str, str]) -> list[str] | None:
+    """The files that some gateway pod has not taken; None when no pod is there to ask."""
+    found = pods(cluster, row)
+    if not found:
+        return None
+    return sorted(
+        {name for pod in found for name in builder.expected(versions, statistics(cluster, row, pod, VERSIONS))}
+    )
+
+
+def publish_now(op: Operation) -> Wait | None:
+    """Publish for a step: remembers which versions to wait for."""
+    target = target_of(op)
+    versions = publish(compute.open_cluster(target), gateway_of(target))
+    if versions is None:
+        return Wait(SOON, "Another change is being brought to the gateway")
+    op.memo["published"] = versions
+    return None
+
+
+def confirm_now(op: Operation) -> Wait | None:
+    """Wait until every gateway pod serves what this operation published, or something later."""
+    target = target_of(op)
+    cluster, row = compute.open_cluster(target), gateway_of(target)
+    missing = late(cluster, row, op.memo["published"])
+    if missing == []:
+        return None
+    if missing is None:
+        return Wait(1, "Waiting for a gateway pod that is ready")
+    return _press(op, cluster, row, missing)
+
+
+def _press(op: Operation, cluster: Cluster, row: Gateway, missing: list[str]) -> Wait:
+    """The gateway is late: touch its pods again after a while, and publish anew when even that does not help."""
+    waited = timezone.now() - row.pushed_at if row.pushed_at else timedelta(0)
+    if waited > AGAIN_AFTER:
+        op.memo["published"] = publish(cluster, row, anew=True) or op.memo["published"]
+    elif waited > NUDGE_AFTER:
+        nudge(cluster, picture.draw(row), row.revision)
+        return Wait(0.5, f"Waiting for the gateway to take {', '.join(missing)}")
+    return Wait(SOON, "Waiting for the gateway to take the change")
