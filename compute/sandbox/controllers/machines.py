@@ -8,6 +8,7 @@ from compute.sandbox.controllers import disruption, fit
 from compute.sandbox.controllers.base import Context, Controller, Doc, Key, condition, is_over, key_of, moment
 from compute.sandbox.kube.deletion import MIRROR
 from compute.sandbox.kube.errors import ApiError
+from compute.sandbox.kube.store import Store
 from compute.sandbox.kube.times import stamp
 
 _UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -52,7 +53,7 @@ class Machines(Controller):
                 self.store.remove(key.cluster, "pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
             return None
         ready = condition(node, "Ready")
-        if ready is None or ready["status"] == "True":
+        if ready is None or not _is_lost(node):
             self._taint(key, node, lost=False)
             return None
         self._taint(key, node, lost=True)
@@ -124,18 +125,31 @@ async def drain(context: Context, cluster: str, node: str) -> None:
         left = [pod for pod in here if not is_mirror(pod)]
         if not left or store.get(cluster, "nodes", None, node) is None:
             return
+        lost = _is_lost(store.get(cluster, "nodes", None, node))
         for pod in left:
-            meta = pod["metadata"]
-            if meta.get("deletionTimestamp"):
-                continue
-            try:
-                disruption.evict(store, cluster, meta["namespace"], meta["name"])
-            except ApiError as error:
-                causes = (error.details or {}).get("causes") or [{}]
-                why[f"{meta['namespace']}/{meta['name']}"] = causes[0].get("message", error.message)
+            if lost:
+                # Nobody is there to end it in good order.
+                store.remove(cluster, "pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            elif not pod["metadata"].get("deletionTimestamp"):
+                _evict(store, cluster, pod, why)
         if context.clock.time() >= until:
             named = "; ".join(f"{name}: {reason}" for name, reason in sorted(why.items()))
             raise DrainRefused(
                 f"node {node} was not empty after {_DRAIN_SECONDS:g} s. {named or 'Pods are still ending'}"
             )
         await context.clock.sleep(_ASK_AGAIN_SECONDS if why else 0.2)
+
+
+def _is_lost(node: Doc | None) -> bool:
+    ready = condition(node, "Ready") if node else None
+    return ready is not None and ready["status"] != "True"
+
+
+def _evict(store: Store, cluster: str, pod: Doc, why: dict[str, str]) -> None:
+    """Ask a pod to go; `why` keeps what its budget answers."""
+    meta = pod["metadata"]
+    try:
+        disruption.evict(store, cluster, meta["namespace"], meta["name"])
+    except ApiError as error:
+        causes = (error.details or {}).get("causes") or [{}]
+        why[f"{meta['namespace']}/{meta['name']}"] = causes[0].get("message", error.message)

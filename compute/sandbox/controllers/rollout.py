@@ -62,7 +62,7 @@ def bounds(deployment: Doc) -> tuple[int, int]:
     total = replicas(deployment)
     surge = _amount(rolling.get("maxSurge", "25%"), total, up=True)
     missing = _amount(rolling.get("maxUnavailable", "25%"), total, up=False)
-    return surge, (1 if surge == 0 and missing == 0 else min(missing, total))
+    return surge, min(1 if surge == 0 and missing == 0 else missing, total)
 
 
 def new_size(deployment: Doc, new: Doc | None, everything: list[Doc]) -> int:

@@ -46,7 +46,7 @@ _ETC = ("alternatives", "ca-certificates", "fonts", "gai.conf", "group", "host.c
         "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "passwd", "pki",
         "protocols", "resolv.conf", "services", "ssl", "timezone")  # fmt: skip
 _DEVICES = ("null", "zero", "full", "random", "urandom")
-_MAX_PROCESSES = 4096
+_MAX_PROCESSES = 8192
 _MAX_FILES = 65536
 
 

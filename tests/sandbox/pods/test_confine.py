@@ -182,6 +182,10 @@ def gone_within(pid: int, seconds: float) -> bool:
     return False
 
 
+def test_the_status_is_one_word_where_the_kernel_can_confine() -> None:
+    assert confine.status() == "confined"
+
+
 def test_a_program_that_does_not_exist_is_said_in_one_sentence(home: Path) -> None:
     wanted = spec(home, "")
     wanted["argv"] = ["no-such-program"]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from podworld import CLUSTER, PORTS, READY, World, container, deployment, node, pod, until
 
-from compute.sandbox.controllers import disruption
+from compute.sandbox.controllers import disruption, machines
 from compute.sandbox.kube.errors import ApiError
 
 
@@ -273,6 +273,33 @@ async def test_taking_a_node_away_moves_its_pods_to_another(world: World) -> Non
     await world.clusters.set_nodes(CLUSTER, [node(1)])
     assert world.store.get(CLUSTER, "nodes", None, "node-0") is None
     await until(lambda: settled(world, "web", 2))
+    assert {p["spec"]["nodeName"] for p in world.pods()} == {"node-1"}
+
+
+async def test_a_budget_that_lets_nothing_go_holds_a_drain_up_and_the_refusal_names_it(world: World) -> None:
+    await world.clusters.set_nodes(CLUSTER, [node(0), node(1)])
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    world.make("poddisruptionbudgets", {"metadata": {"name": "web"}, "spec": spec})
+    world.make("deployments", deployment("web"))
+    await until(lambda: settled(world, "web", 1))
+    removal = asyncio.ensure_future(world.clusters.set_nodes(CLUSTER, [node(1)]))
+    await asyncio.sleep(0.3)
+    world.clock.advance(121)
+    with pytest.raises(
+        machines.DrainRefused, match="The disruption budget web needs 1 healthy pods and has 1 currently"
+    ):
+        await removal
+    assert world.store.get(CLUSTER, "nodes", None, "node-0")["spec"]["unschedulable"]
+    assert len(world.ready(app="web")) == 1
+
+
+async def test_a_lost_node_can_be_taken_away_at_once(world: World) -> None:
+    await world.clusters.set_nodes(CLUSTER, [node(0), node(1)])
+    world.make("deployments", deployment("web"))
+    await until(lambda: settled(world, "web", 1))
+    world.clusters.set_node_ready(CLUSTER, "node-0", False)
+    await asyncio.wait_for(world.clusters.set_nodes(CLUSTER, [node(1)]), 3)
+    await until(lambda: settled(world, "web", 1))
     assert {p["spec"]["nodeName"] for p in world.pods()} == {"node-1"}
 
 
