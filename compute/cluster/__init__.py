@@ -1,0 +1,21 @@
+"""The only place that imports the Kubernetes client (lazily: it costs 45 MB): apply, observe, remove, logs.
+
+Seen from outside it is one module: `from compute.cluster import Cluster, connect`.
+"""
+
+from __future__ import annotations
+
+from compute.cluster.client import Cluster
+from compute.cluster.kubeconfig import BadKubeconfig, parse
+from compute.cluster.transport import Gone, Refused, Transport, Unauthorized
+from compute.cluster.validate import InvalidObject, validate
+
+__all__ = ["BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "validate"]
+
+
+def connect(kubeconfig: bytes) -> Cluster:
+    """A cluster by its kubeconfig, taken as data. Opens no connection yet.
+
+    Raises BadKubeconfig or AddressRefused; Retryable when the server's name cannot be resolved.
+    """
+    return Cluster(Transport(parse(kubeconfig)))

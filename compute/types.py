@@ -1,0 +1,123 @@
+"""Words of the compute app, and what Azure and clusters tell us, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import models
+
+
+class ComputeState(models.TextChoices):
+    """States of a compute target (domain.md, "Compute targets")."""
+
+    CREATING = "Creating"
+    UPDATING = "Updating"
+    SCALING = "Scaling"
+    DELETING = "Deleting"
+    DETACHING = "Detaching"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    MISSING = "Missing"
+
+
+class Purpose(models.TextChoices):
+    """What a cluster is for: FastProd has a floor of 12 vCPUs, DevTest has none and is not for production."""
+
+    FAST_PROD = "FastProd"
+    DEV_TEST = "DevTest"
+
+
+@dataclass(frozen=True)
+class VmSize:
+    """One VM size. `usd_hour` maps a region to the Linux pay-as-you-go price; unknown regions are absent."""
+
+    name: str
+    vcpus: int
+    memory_gb: float
+    gpus: int
+    family: str
+    usd_hour: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """The cluster that is wanted in Azure. `options` are the checked settings of `compute.settings`."""
+
+    resource_group: str
+    name: str
+    region: str
+    vm_size: str
+    node_count: int
+    kubernetes_version: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """A managed cluster as ARM shows it. `provisioning_state` may be a word that we do not know: then it is busy."""
+
+    id: str
+    name: str
+    resource_group: str
+    region: str
+    provisioning_state: str
+    power_state: str
+    kubernetes_version: str
+    pool: str
+    vm_size: str
+    node_count: int
+    pools: tuple[tuple[str, str, int], ...] = ()
+    authorized_ip_ranges: tuple[str, ...] = ()
+    is_private: bool = False
+    has_autoscaler: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is going on: Azure's three final words, anything else is under way."""
+        return self.provisioning_state.lower() in ("succeeded", "failed", "canceled")
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Azure took a long job: poll `operation_url` verbatim; empty when it was done at once."""
+
+    status: int
+    operation_url: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
+class Poll:
+    """One look at a long job: `status` is Succeeded, Failed, Canceled, "Gone" (unknown URL) or any word for busy."""
+
+    status: str
+    error: str = ""
+    code: str = ""
+    retry_after: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job ended."""
+        return self.status.lower() in ("succeeded", "failed", "canceled")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One vCPU quota of a subscription in a region: `name` is "cores" or a size family."""
+
+    name: str
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """A Kubernetes version (minor, "1.33") that AKS offers in a region."""
+
+    name: str
+    is_default: bool = False
+    is_preview: bool = False
