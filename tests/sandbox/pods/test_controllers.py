@@ -23,7 +23,7 @@ def answer(world: World, name: str, text: str) -> None:
 
 
 def status(world: World, name: str) -> dict[str, Any]:
-    return world.get("deployments", name)["status"]
+    return world.get("deployments", name).get("status") or {}
 
 
 def reason(world: World, name: str, kind: str) -> tuple[str, str] | None:
@@ -340,3 +340,66 @@ async def test_the_status_of_a_quota_shows_what_is_used(world: World) -> None:
     await until(lambda: len(world.ready(app="web")) == 2)
     used = {"pods": "2", "requests.cpu": "500m", "limits.memory": "256Mi", "count/deployments.apps": "1"}
     await until(lambda: world.get("resourcequotas", "q")["status"]["used"] == used)
+
+
+async def test_a_replica_is_available_only_after_its_minimum_time(world: World) -> None:
+    world.make("deployments", deployment("web", minReadySeconds=600))
+    await until(lambda: status(world, "web").get("readyReplicas") == 1)
+    assert "availableReplicas" not in status(world, "web")
+    world.clock.advance(601)
+    await until(lambda: status(world, "web").get("availableReplicas") == 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "desired", "allowed"),
+    [
+        ({"maxUnavailable": 1}, 3, 1), ({"maxUnavailable": "50%"}, 2, 2), ({"minAvailable": "75%"}, 3, 1),
+        ({"minAvailable": 4}, 4, 0), ({"maxUnavailable": 0}, 4, 0),
+    ],
+)  # fmt: skip
+async def test_budgets_in_numbers_and_shares(world: World, spec: dict[str, Any], desired: int, allowed: int) -> None:
+    made = world.make("replicasets", {
+        "metadata": {"name": "web"}, "spec": {"replicas": 4, "selector": {}, "template": pod("web", container())},
+    })  # fmt: skip
+    await until(lambda: len(world.ready(app="web")) == 4)
+    budget = {"metadata": {"name": "b"}, "spec": {**spec, "selector": {"matchLabels": {"app": "web"}}}}
+    world.make("poddisruptionbudgets", budget)
+    now = await until(lambda: world.get("poddisruptionbudgets", "b").get("status"))
+    assert (now["expectedPods"], now["currentHealthy"], now["desiredHealthy"], now["disruptionsAllowed"]) == (
+        4, 4, desired, allowed,
+    )  # fmt: skip
+    assert made["spec"]["replicas"] == 4
+
+
+async def test_an_object_goes_with_the_last_of_its_owners(world: World) -> None:
+    owners = [world.make("configmaps", {"metadata": {"name": name}}) for name in ("one", "two")]
+    references = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": o["metadata"]["name"], "uid": o["metadata"]["uid"]}
+        for o in owners
+    ]
+    world.make("secrets", {"metadata": {"name": "owned", "ownerReferences": references}})
+    world.store.delete(CLUSTER, "configmaps", "default", "one")
+    await until(lambda: len(world.get("secrets", "owned")["metadata"]["ownerReferences"]) == 1)
+    world.store.delete(CLUSTER, "configmaps", "default", "two")
+    await until(lambda: world.get("secrets", "owned") is None)
+
+
+async def test_scaling_in_the_middle_of_a_rollout_reaches_the_new_number(world: World) -> None:
+    world.make("deployments", deployment("web", 2))
+    await until(lambda: settled(world, "web", 2))
+    answer(world, "web", "second")
+    await until(lambda: len(world.store.list(CLUSTER, "replicasets")) == 2)
+    change(world, "web", replicas=4)
+    await until(lambda: settled(world, "web", 4), 30)
+    change(world, "web", replicas=0)
+    await until(lambda: not world.pods())
+
+
+async def test_a_deleted_cluster_leaves_no_process_and_no_listener(world: World) -> None:
+    world.make("deployments", deployment("web", 2))
+    await until(lambda: settled(world, "web", 2))
+    pids = [pid for row in world.kubelet.processes() for pid in row["pids"]]
+    world.clusters.delete(CLUSTER)
+    await until(lambda: not world.kubelet.processes())
+    assert len(pids) == 2
+    await until(lambda: not list((world.settings.state / "pods").iterdir()))

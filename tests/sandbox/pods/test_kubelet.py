@@ -89,7 +89,7 @@ time.sleep(99)
     world.store.delete(CLUSTER, "pods", "default", "busy", grace_seconds=1)
     await until(lambda: world.get("pods", "busy") is None)
     await until(lambda: not any(alive(pid) for pid in before))
-    assert not (world.settings.state / "pods" / made["metadata"]["uid"]).exists()
+    await until(lambda: not (world.settings.state / "pods" / made["metadata"]["uid"]).exists())
 
 
 def _file(world: World, made: dict[str, Any], name: str) -> str:
@@ -424,3 +424,67 @@ for path in {paths!r}:
     world.make("pods", pod("spy", container(code), restartPolicy="Never"))
     await until(lambda: world.get("pods", "spy")["status"]["phase"] == "Succeeded")
     assert (await world.log("spy")).split() == ["refused"] * len(paths)
+
+
+async def test_a_sidecar_starts_before_the_others_and_runs_beside_them(world: World) -> None:
+    side = container() | {"name": "side", "restartPolicy": "Always"}
+    side["startupProbe"] = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    main = container("import time; print('after', flush=True); time.sleep(60)")
+    made = world.make("pods", pod("both", main, initContainers=[side]))
+    await until(lambda: "after" in _file(world, made, "main"))
+    assert "listening" in _file(world, made, "side")
+    assert len(world.pids("both")) == 2
+
+
+async def test_a_post_start_hook_runs_and_one_that_fails_restarts_the_container(world: World) -> None:
+    hook = {"postStart": {"exec": {"command": ["python", "-c", "open('hooked', 'w')"]}}}
+    made = world.make("pods", pod("good", container(lifecycle=hook)))
+    flag = world.settings.state / "pods" / made["metadata"]["uid"] / "main/root/hooked"
+    await until(flag.exists)
+    broken = {"postStart": {"exec": {"command": ["python", "-c", "raise SystemExit(1)"]}}}
+    world.make("pods", pod("bad", container(lifecycle=broken)))
+    await until(lambda: state(world, "bad").get("restartCount", 0) >= 1)
+    assert any(text.startswith("PostStartHook failed: ") for text in world.events("FailedPostStartHook"))
+
+
+async def test_an_http_pre_stop_hook_is_called_before_the_end(world: World) -> None:
+    hook = {"preStop": {"httpGet": {"path": "/bye", "port": 8080}}}
+    made = world.make("pods", pod("web", container(lifecycle=hook, ports=PORTS, readinessProbe=READY)))
+    await until(lambda: world.ready(app="web"))
+    follow = asyncio.ensure_future(world.log("web", follow=True))
+    await asyncio.sleep(0.1)
+    world.store.delete(CLUSTER, "pods", "default", "web")
+    assert "asked /bye" in await follow
+    await until(lambda: world.get("pods", "web") is None)
+    await until(lambda: not (world.settings.state / "pods" / made["metadata"]["uid"]).exists())
+
+
+async def test_the_last_words_of_a_failed_container_are_its_message_when_asked_for(world: World) -> None:
+    main = container("print('no model here'); raise SystemExit(4)", terminationMessagePolicy="FallbackToLogsOnError")
+    world.make("pods", pod("web", main, restartPolicy="Never"))
+    await until(lambda: world.get("pods", "web")["status"]["phase"] == "Failed")
+    assert state(world, "web")["state"]["terminated"]["message"] == "no model here\n"
+
+
+async def test_a_full_block_of_addresses_is_said_and_the_pod_starts_when_one_is_free(world: World) -> None:
+    for number in range(2, 255):
+        taken = pod(f"taken-{number}")
+        taken["status"] = {"podIP": f"{world.settings.block}.{number}"}
+        world.make("pods", {**taken, "spec": {**taken["spec"], "nodeSelector": {"no": "where"}}})
+    world.make("pods", pod("late"))
+    await until(lambda: world.events("FailedCreatePodSandBox"))
+    assert "all 253 addresses of" in world.events("FailedCreatePodSandBox")[0]
+    world.store.delete(CLUSTER, "pods", "default", "taken-9")
+    await until(lambda: world.ready(app="late"))
+    assert world.get("pods", "late")["status"]["podIP"] == f"{world.settings.block}.9"
+
+
+async def test_logs_of_what_is_not_there_are_refused_in_the_real_words(world: World) -> None:
+    with pytest.raises(ApiError, match='pods "none" not found'):
+        await world.log("none")
+    world.make("pods", pod("web"))
+    await until(lambda: world.ready(app="web"))
+    with pytest.raises(ApiError, match="container other is not valid for pod web"):
+        await world.log("web", "other")
+    with pytest.raises(ApiError, match='previous terminated container "main" in pod "web" not found'):
+        await world.log("web", previous=True)
