@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-# Where to read them; histograms come with the counters of one endpoint, version and status.
-PATH = "/stats/prometheus?usedonly&filter=scoring%5C.(requests%7Cduration)"
+# Where to read them: answers and their times per endpoint, version and status, and what is under way per version.
+PATH = "/stats/prometheus?usedonly&filter=scoring%5C.(requests%7Cduration)%7Cupstream_rq_(pending_)%3Factive$"
 # Refused before a model saw them: these say nothing about a version.
 NOT_ANSWERED = frozenset({"401", "403", "404", "413", "429"})
 LINE = re.compile(r"^envoy_scoring_(requests|duration_bucket|duration_sum)\{([^}]*)\} ([0-9.e+]+)$")
+ACTIVE = re.compile(r'^envoy_cluster_upstream_rq_(?:pending_)?active\{envoy_cluster_name="([^"/]+)/([^"]+)"\} (\d+)$')
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 Key = tuple[str, str, str]
 
@@ -59,6 +60,15 @@ def parse(text: str) -> Reading:
             tally.seconds = float(match[3]) / 1e6
         elif labels["le"] != "+Inf":
             tally.buckets[labels["le"]] = int(float(match[3]))
+    return found
+
+
+def under_way(text: str) -> dict[tuple[str, str], int]:
+    """(endpoint, version) -> requests that wait or are being answered now, from the same page."""
+    found: dict[tuple[str, str], int] = {}
+    for line in text.splitlines():
+        if match := ACTIVE.match(line):
+            found[match[1], match[2]] = found.get((match[1], match[2]), 0) + int(match[3])
     return found
 
 

@@ -12,8 +12,8 @@ from django.db import models
 class EndpointKind(models.TextChoices):
     """A service has one version and no split; an endpoint has one to six."""
 
-    SERVICE = "Service"
-    VERSIONED = "Endpoint"
+    SERVICE = "Service", "Service"
+    VERSIONED = "Endpoint", "Endpoint"
 
 
 class AuthMode(models.TextChoices):

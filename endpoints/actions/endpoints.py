@@ -105,7 +105,7 @@ def _endpoint_row(
                 )  # fmt: skip
         except IntegrityError:
             pass
-    word = taken.get_kind_display().lower() if taken else "service or endpoint"
+    word = taken.kind.lower() if taken else "service or endpoint"
     raise Conflict(f"{workspace.name} has a {word} {draft.name} already. Services and endpoints share their names.")
 
 
@@ -126,7 +126,7 @@ def endpoint_describe(
     endpoint.properties = {**endpoint.properties, **(properties or {})}
     endpoint.save(update_fields=["description", "tags", "properties", "updated_at"])
     audit.record(
-        action=f"{endpoint.get_kind_display().lower()}.described", on=endpoint, actor=actor, before=before,
+        action=f"{endpoint.kind.lower()}.described", on=endpoint, actor=actor, before=before,
         after=_described(endpoint),
     )  # fmt: skip
     return endpoint
@@ -144,7 +144,7 @@ def endpoint_delete(*, endpoint: Endpoint, actor: User) -> Operation:
     before = rows.told([row.traffic() for row in endpoint.versions.select_related("deployment")])
     Endpoint.objects.filter(pk=endpoint.pk).update(state=EndpointState.DELETING)
     audit.record(
-        action=f"{endpoint.get_kind_display().lower()}.deleted", on=endpoint, actor=actor, operation=op,
+        action=f"{endpoint.kind.lower()}.deleted", on=endpoint, actor=actor, operation=op,
         before={"versions": before, "scoring_uri": endpoint.scoring_uri},
     )  # fmt: skip
     return op

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -50,8 +51,12 @@ def install(view: GatewayView, files: Files) -> list[Json]:
 
 def published(view: GatewayView, files: Files) -> list[Json]:
     """The objects that a change of traffic, keys or versions writes: the Secret before what refers to it."""
-    secret = _object(view, "v1", "Secret", "gateway-secret") | {"type": "Opaque", "stringData": files.secret}
+    secret = _object(view, "v1", "Secret", "gateway-secret") | {"type": "Opaque", "data": _encoded(files.secret)}
     return [secret, _object(view, "v1", "ConfigMap", "gateway-config") | {"data": files.config}]
+
+
+def _encoded(texts: dict[str, str]) -> dict[str, str]:
+    return {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
 
 
 def _labels(view: GatewayView) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,18 @@ ENOUGH = 20
 KEEP = timedelta(hours=24)
 
 
+@dataclass
+class Look:
+    """What one look found: answers per (endpoint, version) and the seconds they came in, and what is under way.
+
+    `steady` is under way now and was at the last look: long scores, which no counter shows before they end.
+    """
+
+    answered: dict[tuple[str, str], Tally]
+    seconds: float
+    steady: dict[tuple[str, str], int]
+
+
 def look(gateway_id: int) -> None:
     """Read, scale and republish. Trouble with the cluster is logged: the next look is a second away."""
     row = Gateway.objects.select_related("compute_target__workspace").get(pk=gateway_id)
@@ -37,40 +50,50 @@ def look(gateway_id: int) -> None:
         if seen is None:
             return
         cluster = compute.open_cluster(row.compute_target)
-        load, seconds = seen
         for version in _versions(row):
-            _adapt(version, load)
-            _scale(cluster, version, load, seconds)
+            _adapt(version, seen)
+            _scale(cluster, version, seen)
         publish.publish(cluster, row)
     except (Problem, Retryable) as trouble:
         log.warning("gateway_look_failed", gateway=gateway_id, error=str(trouble))
 
 
-def read_counters(row: Gateway) -> tuple[dict[tuple[str, str], Tally], float] | None:
-    """Add what was answered since the last reading to the samples.
-
-    Answers (endpoint, version) -> that, and the seconds since; None when somebody else has just read.
-    """
+def read_counters(row: Gateway) -> Look | None:
+    """Add what was answered since the last reading to the samples. None when somebody else has just read."""
     now, before = timezone.now(), row.read_at
     free = Q(read_at__isnull=True) | Q(read_at__lt=now - timedelta(seconds=LEAST_SECONDS))
     if not Gateway.objects.filter(free, pk=row.pk).update(read_at=now):
         return None
-    old = {uid: counters.unpack(stored) for uid, stored in row.readings.items()}
-    fresh = _read(row)
-    differences = [counters.since(old.get(uid, {}), reading) for uid, reading in fresh.items()]
-    answered = counters.total(differences)
+    pages = _read(row)
+    fresh = {uid: counters.parse(text) for uid, text in pages.items()}
+    old = {uid: counters.unpack(stored) for uid, stored in row.readings.get("counters", {}).items()}
+    answered = counters.total(counters.since(old.get(uid, {}), reading) for uid, reading in fresh.items())
+    active = _sum(counters.under_way(text) for text in pages.values())
+    earlier = row.readings.get("active", {})
+    readings = {
+        "counters": {uid: counters.pack(reading) for uid, reading in fresh.items()},
+        "active": {"|".join(key): count for key, count in active.items()},
+    }
     with transaction.atomic():
-        Gateway.objects.filter(pk=row.pk).update(readings={uid: counters.pack(r) for uid, r in fresh.items()})
+        Gateway.objects.filter(pk=row.pk).update(readings=readings)
         load = _store(row, answered, now)
-    return load, (now - before).total_seconds() if before else LEAST_SECONDS
+    seconds = (now - before).total_seconds() if before else LEAST_SECONDS
+    return Look(load, seconds, {key: min(count, earlier.get("|".join(key), 0)) for key, count in active.items()})
 
 
-def _read(row: Gateway) -> dict[str, Reading]:
-    """Each running Envoy's counters; a container that started anew is another one."""
+def _sum(parts: Iterable[dict[tuple[str, str], int]]) -> dict[tuple[str, str], int]:
+    result: dict[tuple[str, str], int] = {}
+    for part in parts:
+        for key, count in part.items():
+            result[key] = result.get(key, 0) + count
+    return result
+
+
+def _read(row: Gateway) -> dict[str, str]:
+    """Each running Envoy's page; a container that started anew is another one."""
     cluster = compute.open_cluster(row.compute_target)
     return {
-        _identity(pod): counters.parse(publish.read(cluster, row, pod, counters.PATH).decode())
-        for pod in publish.pods(cluster, row)
+        _identity(pod): publish.read(cluster, row, pod, counters.PATH).decode() for pod in publish.pods(cluster, row)
     }
 
 
@@ -108,9 +131,9 @@ def _versions(row: Gateway) -> list[EndpointVersion]:
     return list(rows.filter(endpoint__compute_target_id=row.compute_target_id, is_loaded=True).order_by("pk"))
 
 
-def _adapt(version: EndpointVersion, load: Mapping[tuple[str, str], Tally]) -> None:
+def _adapt(version: EndpointVersion, seen: Look) -> None:
     """Learn how long a score takes, for the queue's length; only a change by half or double counts."""
-    tally = load.get((version.endpoint.name, version.name), Tally())
+    tally = seen.answered.get((version.endpoint.name, version.name), Tally())
     if tally.requests < ENOUGH:
         return
     measured = max(1, round(1000 * tally.seconds / tally.requests))
@@ -118,7 +141,7 @@ def _adapt(version: EndpointVersion, load: Mapping[tuple[str, str], Tally]) -> N
         EndpointVersion.objects.filter(pk=version.pk).update(expected_ms=measured)
 
 
-def _scale(cluster: Cluster, version: EndpointVersion, load: Mapping[tuple[str, str], Tally], seconds: float) -> None:
+def _scale(cluster: Cluster, version: EndpointVersion, seen: Look) -> None:
     """Bring the replicas to what the load asks for: up at once, down after a minute of quiet."""
     deployment, now = version.deployment, timezone.now()
     config = picture.config_of(deployment)
@@ -126,10 +149,11 @@ def _scale(cluster: Cluster, version: EndpointVersion, load: Mapping[tuple[str, 
         return
     if version.scaled_at and now - version.scaled_at < timedelta(seconds=config.refresh_period_seconds):
         return
-    tally = load.get((version.endpoint.name, version.name), Tally())
+    key = (version.endpoint.name, version.name)
+    # Mean requests at work: their seconds over the time, or what is steadily under way if that is more.
+    at_work = max(seen.answered.get(key, Tally()).seconds / seen.seconds, float(seen.steady.get(key, 0)))
     wanted = autoscale.wanted(
-        current=deployment.wanted_replicas, rps=tally.requests / seconds,
-        seconds=tally.seconds / tally.requests if tally.requests else 0.0,
+        current=deployment.wanted_replicas, rps=at_work, seconds=1.0,
         target_utilization=config.target_utilization, concurrency=config.max_concurrent_requests,
         min_replicas=config.min_replicas, max_replicas=config.max_replicas,
         quiet_seconds=(now - (version.busy_at or version.created_at)).total_seconds(),

@@ -64,3 +64,12 @@ def test_the_queue_is_as_long_as_the_longest_wait_allows(
     wait: int, expected: int, replicas: int, concurrency: int, length: int
 ) -> None:
     assert counters.queue_length(wait, expected, replicas, concurrency) == length
+
+
+def test_what_waits_and_what_is_being_answered_is_under_way() -> None:
+    page = (
+        'envoy_cluster_upstream_rq_active{envoy_cluster_name="iris/a"} 3\n'
+        'envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="iris/a"} 4\n'
+        'envoy_cluster_upstream_rq_active{envoy_cluster_name="admin"} 1\n'
+    )
+    assert counters.under_way(page) == {("iris", "a"): 7}

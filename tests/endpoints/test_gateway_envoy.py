@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from endpoints import gateway, keys
+from endpoints import counters, gateway, keys
 from endpoints.types import AuthMode
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -194,6 +195,24 @@ def test_a_changed_split_is_served_within_a_second_and_counted_per_version(box: 
     for name in ("a", "b"):
         counter = f"scoring.requests.ep.iris.ver.{name}.code.200"
         assert after[counter] - before.get(counter, 0) == answers[name]
+
+
+def test_the_real_page_of_numbers_is_understood(box: Box) -> None:
+    time.sleep(1.2)  # histograms are summed up once a second
+    before = counters.parse(box.probe(counters.PATH)[2].decode())
+    for _ in range(7):
+        box.score("open")
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(box.score, "slow", "", {"sleep": 0.5}) for _ in range(2)]
+        time.sleep(0.2)
+        assert counters.under_way(box.probe(counters.PATH)[2].decode())["slow", "slow"] == 2
+        assert {call.result()[0] for call in calls} == {200, 504}
+    time.sleep(1.2)
+    seen = counters.since(before, counters.parse(box.probe(counters.PATH)[2].decode()))
+    tally = seen["open", "a", "200"]
+    assert (tally.requests, max(tally.buckets.values())) == (7, 7)
+    assert 0 < tally.seconds < 1
+    assert 0.5 <= seen["slow", "slow", "200"].seconds < 0.7
 
 
 def test_only_the_file_that_changed_gets_a_new_version(box: Box) -> None:
