@@ -8,9 +8,7 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -154,7 +152,6 @@ class Proxy:
         finally:
             if self._process is not None:
                 self._process.kill()
-            shutil.rmtree(_runtime_folder(self._folder), ignore_errors=True)
 
     def pid(self) -> int | None:
         """Envoy's process, when it runs."""
@@ -164,24 +161,18 @@ class Proxy:
         _log.warning("load balancer: %s", data.decode(errors="replace").strip()[:2000])
 
     def _spec(self) -> confine.Spec:
-        runtime = _runtime_folder(self._folder)
-        self._file("bootstrap.json", self._bootstrap(str(runtime / "lb.sock")))
-        (runtime / "lb.sock").unlink(missing_ok=True)
+        self._file("bootstrap.json", self._bootstrap())
         argv = [self._program, "-c", str(self._folder / "bootstrap.json"), "--concurrency", "1",
                 "--disable-hot-restart", "-l", "warning"]  # fmt: skip
         return {
             "argv": argv, "env": {"PATH": "/usr/bin:/bin"}, "cwd": str(self._folder),
-            "read": [os.path.dirname(os.path.realpath(self._program))], "write": [str(self._folder), str(runtime)],
+            "read": [os.path.dirname(os.path.realpath(self._program))], "write": [str(self._folder)],
         }  # fmt: skip
 
-    def _bootstrap(self, admin: str) -> Doc:
-        return {
-            "node": {"id": "sandbox", "cluster": "sandbox"},
-            "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
-            "dynamic_resources": {
-                "lds_config": self._source("listeners.json"), "cds_config": self._source("clusters.json"),
-            },
-        }  # fmt: skip
+    def _bootstrap(self) -> Doc:
+        # No admin address: nobody asks, and whoever can reach one can stop Envoy.
+        lists = {"lds_config": self._source("listeners.json"), "cds_config": self._source("clusters.json")}
+        return {"node": {"id": "sandbox", "cluster": "sandbox"}, "dynamic_resources": lists}
 
     def _source(self, name: str) -> Doc:
         return {"path_config_source": {"path": str(self._folder / name)}, "resource_api_version": "V3"}
@@ -247,15 +238,3 @@ def _listener(name: str, ip: str, port: int) -> Doc:
         "address": {"socket_address": {"address": ip, "port_value": port}},
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}],
     }  # fmt: skip
-
-
-def _runtime_folder(folder: Path) -> Path:
-    """A private folder with a short path: socket paths may not be longer than 107 bytes."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    runtime = base / f"slipway-{os.getuid()}-{digest}"
-    runtime.mkdir(mode=0o700, exist_ok=True)
-    if runtime.stat().st_uid != os.getuid() or runtime.is_symlink():
-        raise PermissionError(f"{runtime} belongs to somebody else; remove it or set XDG_RUNTIME_DIR")
-    runtime.chmod(0o700)
-    return runtime

@@ -62,6 +62,8 @@ async def test_a_killed_sandbox_leaves_no_process_and_its_pods_come_back_the_sam
     first = Host(*place)
     try:
         before = await asyncio.to_thread(first.ready, 2)
+        # Two servers, two that left their sessions, the load balancer, the reaper and the host itself.
+        assert len(in_state(place[0])) >= 6
     finally:
         first.kill()
     until = time.monotonic() + 3
