@@ -21,8 +21,15 @@ def cluster_name(endpoint: str, version: str) -> str:
 def route_table(endpoints: tuple[EndpointView, ...]) -> Json:
     """All routes of a gateway; whatever matches none is a 404 that tells nothing."""
     routes = [route for endpoint in endpoints for path in PATHS for route in _routes(endpoint, path)]
-    unknown = {"match": {"prefix": "/"}, **_say(404, NOTHING), "typed_per_filter_config": _open()}
-    host = {"name": "scoring", "domains": ["*"], "routes": [*routes, unknown]}
+    unknown = {"match": {"prefix": "/"}, **_say(404, NOTHING)}
+    # What most routes share stands once: a table must fit into a ConfigMap.
+    host = {
+        "name": "scoring",
+        "domains": ["*"],
+        "routes": [*routes, unknown],
+        "typed_per_filter_config": {"keys": _off(), "jwt": _off()},
+        "retry_policy": _retries(),
+    }
     return typed("config.route.v3.RouteConfiguration", name="scoring", validate_clusters=True, virtual_hosts=[host])
 
 
@@ -43,7 +50,7 @@ def _route(endpoint: EndpointView, path: str, version: Json | None) -> Json:
         "name": endpoint.name,
         "match": match,
         "metadata": {"filter_metadata": {"scoring": {"endpoint": endpoint.name}}},
-        "typed_per_filter_config": _auth(endpoint),
+        **_auth(endpoint),
     }
 
 
@@ -68,14 +75,18 @@ def _split(endpoint: EndpointView, routed: list[VersionView], path: str) -> Json
 
 
 def _action(version: VersionView, path: str) -> Json:
+    return {"prefix_rewrite": f"/{path}", "timeout": seconds(version.timeout_ms)}
+
+
+def _retries() -> Json:
+    """Only what surely reached no model is sent again."""
     elsewhere = typed("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate")
-    retry = {
+    return {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 2,
         "host_selection_retry_max_attempts": 3,
         "retry_host_predicate": [{"name": "previous", "typed_config": elsewhere}],
     }
-    return {"prefix_rewrite": f"/{path}", "timeout": seconds(version.timeout_ms), "retry_policy": retry}
 
 
 def seconds(milliseconds: int) -> str:
@@ -91,22 +102,19 @@ def _off() -> Json:
     return typed("config.route.v3.FilterConfig", disabled=True)
 
 
-def _open() -> Json:
-    return {"keys": _off(), "jwt": _off()}
-
-
 def _auth(endpoint: EndpointView) -> Json:
+    """Which filters look at the caller; none does unless a route says so."""
     if endpoint.auth == AuthMode.NONE:
-        return _open()
+        return {}
     if endpoint.auth == AuthMode.TOKEN:
         kind = "extensions.filters.http.jwt_authn.v3.PerRouteConfig"
-        return {"keys": _off(), "jwt": typed(kind, requirement_name=endpoint.name)}
+        return {"typed_per_filter_config": {"jwt": typed(kind, requirement_name=endpoint.name)}}
     clients = [client_name(endpoint.name, slot) for slot, _ in endpoint.keys]
     # `forwarding` is repeated: a route's entry replaces it as a whole, and the model would see the key.
     per_route = typed(
         "extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute", allowed_clients=clients, forwarding=forwarding()
     )
-    return {"keys": per_route, "jwt": _off()}
+    return {"typed_per_filter_config": {"keys": per_route}}
 
 
 def client_name(endpoint: str, slot: str) -> str:

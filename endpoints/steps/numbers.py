@@ -53,9 +53,16 @@ def look(gateway_id: int) -> None:
         for version in _versions(row):
             _adapt(version, seen)
             _scale(cluster, version, seen)
-        publish.publish(cluster, row)
+        _follow_rows(cluster, row)
     except (Problem, Retryable) as trouble:
         log.warning("gateway_look_failed", gateway=gateway_id, error=str(trouble))
+
+
+def _follow_rows(cluster: Cluster, row: Gateway) -> None:
+    """Publish when rows changed without an operation, e.g. because a version lost its last replica."""
+    mark = picture.signature(row)
+    if mark != row.signature and publish.publish(cluster, row) is not None:
+        Gateway.objects.filter(pk=row.pk).update(signature=mark)
 
 
 def read_counters(row: Gateway) -> Look | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from django.conf import settings
+from django.db.models import F
 
 from compute.types import Purpose
 from deployments import manifests
 from deployments.config import DeploymentConfig
-from deployments.models import Deployment
+from deployments.models import Deployment, Revision
 from endpoints import counters, keys, queries, traffic
 from endpoints.gateway import EndpointView, GatewayView, VersionView
 from endpoints.models import Endpoint, EndpointVersion, Gateway
@@ -19,17 +23,16 @@ from endpoints.types import AuthMode
 def draw(gateway: Gateway) -> GatewayView:
     """Everything that the gateway of this row should know now."""
     target = gateway.compute_target
-    found = (
-        Endpoint.objects.filter(compute_target=target).order_by("name").prefetch_related("versions__deployment", "keys")
-    )
+    found = Endpoint.objects.filter(compute_target=target).order_by("name").prefetch_related("versions__deployment", "keys")
     endpoints = [(endpoint, list(endpoint.versions.all())) for endpoint in found]
+    configs = configs_of([row.deployment for _, rows in endpoints for row in rows])
     namespaces = {row.deployment.namespace for _, rows in endpoints for row in rows}
     balancer = target.config.get("load_balancer") or {}
     return GatewayView(
         target_id=target.pk,
         workspace=target.workspace.slug,
         endpoints=tuple(
-            _endpoint(endpoint, rows) for endpoint, rows in endpoints if any(row.is_loaded for row in rows)
+            _endpoint(endpoint, rows, configs) for endpoint, rows in endpoints if any(row.is_loaded for row in rows)
         ),
         namespaces=tuple(sorted(namespaces)),
         jwks=keys.jwks([key.public_jwk for key in queries.signing_keys()]),
@@ -47,14 +50,28 @@ def draw(gateway: Gateway) -> GatewayView:
     )
 
 
-def _endpoint(endpoint: Endpoint, rows: list[EndpointVersion]) -> EndpointView:
+def signature(gateway: Gateway) -> str:
+    """Changes whenever the picture may: cheap to ask each second, where drawing is not."""
+    rows = EndpointVersion.objects.filter(endpoint__compute_target_id=gateway.compute_target_id).order_by("pk")
+    facts = rows.values_list(
+        "pk", "endpoint__generation", "endpoint__auth", "traffic_percentile", "is_default", "is_loaded", "is_routed",
+        "expected_ms", "deployment__revision", "deployment__wanted_replicas", "deployment__ready_replicas",
+    )  # fmt: skip
+    told = [[str(fact) for fact in row[:-1]] + [str(row[-1] > 0)] for row in facts]
+    kids = list(queries.signing_keys().values_list("kid", flat=True))
+    return hashlib.sha256(json.dumps([told, kids, gateway.tls_certificate]).encode()).hexdigest()
+
+
+def _endpoint(endpoint: Endpoint, rows: list[EndpointVersion], configs: Mapping[int, DeploymentConfig]) -> EndpointView:
     weights = _weights(rows)
     return EndpointView(
         name=endpoint.name,
         auth=AuthMode(endpoint.auth),
         audience=keys.audience_of(endpoint.pk),
         keys=tuple((key.slot, key.value) for key in sorted(endpoint.keys.all(), key=lambda key: key.slot)),
-        versions=tuple(_version(row, weights.get(row.name, 0)) for row in rows if row.is_loaded),
+        versions=tuple(
+            _version(row, weights.get(row.name, 0), configs[row.deployment_id]) for row in rows if row.is_loaded
+        ),
     )
 
 
@@ -69,9 +86,8 @@ def _weights(rows: list[EndpointVersion]) -> dict[str, int]:
     return traffic.weights(shares)
 
 
-def _version(row: EndpointVersion, weight: int) -> VersionView:
+def _version(row: EndpointVersion, weight: int, config: DeploymentConfig) -> VersionView:
     deployment = row.deployment
-    config = config_of(deployment)
     return VersionView(
         name=row.name,
         service=f"{deployment.namespace}/{manifests.service_name(deployment)}",
@@ -85,7 +101,13 @@ def _version(row: EndpointVersion, weight: int) -> VersionView:
     )
 
 
+def configs_of(found: Iterable[Deployment]) -> dict[int, DeploymentConfig]:
+    """Deployment id -> the configuration of the revision that is wanted now."""
+    ids = [deployment.pk for deployment in found]
+    rows = Revision.objects.filter(deployment_id__in=ids, number=F("deployment__revision"))
+    return {pk: DeploymentConfig.parse(config) for pk, config in rows.values_list("deployment_id", "config")}
+
+
 def config_of(deployment: Deployment) -> DeploymentConfig:
-    """The configuration of the revision that is wanted now."""
-    revision = deployment.revisions.get(number=deployment.revision)
-    return DeploymentConfig.parse(revision.config)
+    """The configuration of one deployment."""
+    return configs_of([deployment])[deployment.pk]

@@ -22,7 +22,7 @@ from endpoints.models import Endpoint, Gateway
 from endpoints.steps import picture
 
 from portal.models import Operation
-from portal.problems import Retryable
+from portal.problems import Problem, Retryable
 from portal.types import Wait
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ NUDGE_AFTER = timedelta(seconds=2)
 AGAIN_AFTER = timedelta(seconds=8)
 PUBLISHED = "slipway.dev/published"
 VERSIONS = "/stats?format=json&filter=version_text"
+
+
+# An object of a cluster holds 1 MiB at most; the rest of it is small.
+LARGEST = 1_000_000
+
+
+class TooMuch(Problem):
+    status, code, title = 422, "gateway_full", "The gateway cannot take more versions"
 
 
 class LeaseLost(Retryable):
@@ -102,6 +110,12 @@ def publish(cluster: Cluster, row: Gateway, *, anew: bool = False) -> dict[str, 
 def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, changed: set[str]) -> None:
     if mine.leased_until is None or mine.leased_until - timezone.now() < LEASE - SAFE:
         raise LeaseLost("Publishing was held up and leaves it to the next try")
+    size = sum(len(text) for text in files.config.values())
+    if size > LARGEST:
+        raise TooMuch(
+            f"The routes of {mine.compute_target.name} would take {size:,} bytes, and at most {LARGEST:,} are possible. "
+            "Delete versions that get no traffic, or use another compute target."
+        )
     # Forgotten before the write: if we die in it, the next publisher gives these files a new counter.
     _store(mine, published={name: text for name, text in files.versions.items() if name not in changed})
     secret, config = builder.published(view, files)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ import pytest
 from endpoints import gateway
 from endpoints.gateway import routes
 from endpoints.types import AuthMode
-
-sys.path.insert(0, str(Path(__file__).parent))
-from box import view  # noqa: E402  (a helper beside the tests)
+from tests.endpoints.box import view
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from endpoints import counters, gateway, keys
 from endpoints.types import AuthMode
-
-sys.path.insert(0, str(Path(__file__).parent))
-from box import Box, Replica, view  # noqa: E402  (a helper beside the tests)
+from tests.endpoints.box import Box, Replica, view
 
 ONE, TWO = "primary-key-1234567", "secondary-key-12345"
 PAIR = keys.new_signing_pair()
