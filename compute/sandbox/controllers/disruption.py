@@ -76,7 +76,18 @@ def evict(store: Store, cluster: str, namespace: str, name: str, grace_seconds: 
         raise not_found(KINDS["pods"], name)
     if is_active(pod) and (pod.get("status") or {}).get("phase") != "Pending":
         _ask_budget(store, cluster, pod)
+    store.mutate(
+        cluster, "pods", namespace, name, lambda doc: _mark(doc, stamp(store.clock.now())), subresource="status"
+    )
     store.delete(cluster, "pods", namespace, name, grace_seconds=grace_seconds)
+
+
+def _mark(pod: Doc, now: str) -> None:
+    status = pod.setdefault("status", {})
+    others = [row for row in status.get("conditions") or [] if row["type"] != "DisruptionTarget"]
+    row = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    row |= {"message": "Eviction API: evicting", "lastTransitionTime": now}
+    status["conditions"] = [*others, row]
 
 
 def _ask_budget(store: Store, cluster: str, pod: Doc) -> None:

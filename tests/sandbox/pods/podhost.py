@@ -9,7 +9,6 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
 
 from podworld import CLUSTER, PORTS, READY, SERVER, World, container, deployment  # noqa: E402
 
-
 # A program that leaves its parent's session, as daemons do.
 DETACHED = """
 import subprocess, sys

@@ -260,7 +260,12 @@ async def test_a_budget_refuses_the_eviction_that_would_leave_too_few(world: Wor
     )
     change(world, "web", replicas=3)
     await until(lambda: world.get("poddisruptionbudgets", "web")["status"]["disruptionsAllowed"] == 1)
-    disruption.evict(world.store, CLUSTER, "default", world.pods()[0]["metadata"]["name"])
+    gone = world.pods()[0]["metadata"]["name"]
+    disruption.evict(world.store, CLUSTER, "default", gone)
+    marks = [
+        row["reason"] for row in world.get("pods", gone)["status"]["conditions"] if row["type"] == "DisruptionTarget"
+    ]
+    assert marks == ["EvictionByEvictionAPI"]
     with pytest.raises(ApiError):
         disruption.evict(world.store, CLUSTER, "default", world.pods()[1]["metadata"]["name"])
 
