@@ -2,6 +2,9 @@
 
 The description of the program (JSON, see `Spec`) comes on an inherited descriptor, because it may hold secrets and
 `argv` is readable by every user of the machine. Standard library only: the wrapper replaces itself by the program.
+
+Landlock cannot keep a program from connecting to Unix sockets or loopback ports of the same user, from changing the
+mode of a file it cannot read, or from reading `/proc/PID/cmdline`: every such socket needs a password of its own.
 """
 
 from __future__ import annotations
