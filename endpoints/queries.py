@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import ssl
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +20,10 @@ from endpoints import counters, traffic
 from endpoints.counters import Tally
 from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, TrafficSample
 from endpoints.types import EndpointKind, EndpointState, GatewayState
+from portal import outbound
 from portal import queries as portal
 from portal.models import User, Workspace
-from portal.problems import Conflict, Invalid, NotFound, Problem
+from portal.problems import Conflict, Invalid, NotFound, Problem, Retryable
 from portal.types import Role
 
 OBSERVED = timedelta(minutes=5)
@@ -178,7 +181,8 @@ def names_on(*, target_id: int) -> list[str]:
 
 def gateway(*, target_id: int) -> Gateway | None:
     """The gateway of a compute target, if it has one that answers."""
-    return Gateway.objects.filter(compute_target_id=target_id, state=GatewayState.READY).first()
+    rows = Gateway.objects.select_related("compute_target")
+    return rows.filter(compute_target_id=target_id, state=GatewayState.READY).first()
 
 
 def signing_keys() -> QuerySet[SigningKey]:
@@ -275,15 +279,29 @@ def score(*, endpoint: Endpoint, body: Any, credential: str, version: str = "") 
         raise Conflict(f"{endpoint.compute_target.name} has no gateway that answers yet.")
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {credential}"} if credential else {})}
     headers |= {"azureml-model-deployment": version} if version else {}
-    connection = http.client.HTTPConnection(found.address, found.http_port, timeout=TRY_SECONDS)
     began = time.perf_counter()
     try:
-        connection.request("POST", f"/api/v1/service/{endpoint.name}/score", payload, headers)
+        status, answered_by, text = _post(found, f"/api/v1/service/{endpoint.name}/score", payload, headers)
+    except (OSError, http.client.HTTPException, Retryable) as error:
+        raise NoAnswer(f"{endpoint.scoring_uri} gave no answer within {TRY_SECONDS} s: {error}") from None
+    return Scored(status, answered_by, round(1000 * (time.perf_counter() - began), 1), text)
+
+
+def _post(found: Gateway, path: str, payload: bytes, headers: dict[str, str]) -> tuple[int, str, str]:
+    """Status, version and text from the gateway's TLS door, which must show the certificate that we gave it."""
+    target = found.compute_target
+    where = outbound.place(f"https://{found.address}:{found.https_port}")
+    context = ssl.create_default_context()
+    context.load_verify_locations(cadata=target.tls_certificate or found.tls_certificate)
+    name = (target.config.get("tls") or {}).get("cname") or found.address
+    connection = http.client.HTTPSConnection(name, found.https_port, timeout=TRY_SECONDS, context=context)
+    connection.sock = context.wrap_socket(
+        socket.create_connection((where.ip, where.port), timeout=TRY_SECONDS), server_hostname=name
+    )
+    try:
+        connection.request("POST", path, payload, headers)
         response = connection.getresponse()
         text = response.read(TRY_BYTES).decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(f"{endpoint.scoring_uri} gave no answer within {TRY_SECONDS} s: {error}") from None
+        return response.status, response.getheader("azureml-model-deployment", "") or "", text
     finally:
         connection.close()
-    spent = round(1000 * (time.perf_counter() - began), 1)
-    return Scored(response.status, response.getheader("azureml-model-deployment", "") or "", spent, text)

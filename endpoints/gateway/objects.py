@@ -212,10 +212,9 @@ def _service(view: GatewayView) -> Json:
         if view.subnet:
             notes["service.beta.kubernetes.io/azure-load-balancer-internal-subnet"] = view.subnet
         service["metadata"]["annotations"] = notes
-    ports = [
-        {"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"},
-        {"name": "https", "port": view.https_port, "targetPort": HTTPS_PORT, "protocol": "TCP"},
-    ]
+    ports: list[Json] = [{"name": "https", "port": view.https_port, "targetPort": HTTPS_PORT, "protocol": "TCP"}]
+    if not view.is_https_only:
+        ports.append({"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"})
     selector = {"app.kubernetes.io/name": COMPONENT}
     return service | {"spec": {"type": "LoadBalancer", "selector": selector, "ports": ports}}
 

@@ -53,5 +53,6 @@ class GatewayView:
     https_port: int = 443
     envoy_image: str = "envoyproxy/envoy:v1.40-latest"
     companion_image: str = "slipway/inference-base:1"
+    is_https_only: bool = False
     is_internal: bool = False
     subnet: str = ""

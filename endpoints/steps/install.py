@@ -80,7 +80,11 @@ def _note(row: Gateway, address: str) -> None:
         "https_port": settings.GATEWAY_HTTPS_PORT,
     }  # fmt: skip
     if address not in row.tls_names:
-        names = [*row.tls_names[:1], address]
+        names = [
+            name
+            for name in (*row.tls_names[:1], (row.compute_target.config.get("tls") or {}).get("cname"), address)
+            if name
+        ]
         certificate, key = keys.self_signed(names, timezone.now())
         fields |= {"tls_certificate": certificate, "tls_key": key, "tls_names": names}
     for name, value in fields.items():
@@ -91,9 +95,11 @@ def _note(row: Gateway, address: str) -> None:
 
 
 def scoring_uri(row: Gateway, name: str) -> str:
-    """Where callers score."""
-    port = "" if row.http_port == 80 else f":{row.http_port}"
-    return f"http://{row.address}{port}/api/v1/service/{name}/score"
+    """Where callers score: https under the given name where TLS was asked for, else http."""
+    tls = row.compute_target.config.get("tls")
+    scheme, port, usual = ("https", row.https_port, 443) if tls else ("http", row.http_port, 80)
+    host = (tls or {}).get("cname") or row.address
+    return f"{scheme}://{host}{'' if port == usual else f':{port}'}/api/v1/service/{name}/score"
 
 
 def remove_gateway(op: Operation) -> Wait | None:

@@ -23,7 +23,9 @@ from endpoints.types import AuthMode
 def draw(gateway: Gateway) -> GatewayView:
     """Everything that the gateway of this row should know now."""
     target = gateway.compute_target
-    found = Endpoint.objects.filter(compute_target=target).order_by("name").prefetch_related("versions__deployment", "keys")
+    found = (
+        Endpoint.objects.filter(compute_target=target).order_by("name").prefetch_related("versions__deployment", "keys")
+    )
     endpoints = [(endpoint, list(endpoint.versions.all())) for endpoint in found]
     configs = configs_of([row.deployment for _, rows in endpoints for row in rows])
     namespaces = {row.deployment.namespace for _, rows in endpoints for row in rows}
@@ -38,13 +40,14 @@ def draw(gateway: Gateway) -> GatewayView:
         jwks=keys.jwks([key.public_jwk for key in queries.signing_keys()]),
         issuer=keys.ISSUER,
         probe_secret=gateway.probe_secret,
-        tls_certificate=gateway.tls_certificate,
-        tls_key=gateway.tls_key,
+        tls_certificate=target.tls_certificate or gateway.tls_certificate,
+        tls_key=target.tls_key or gateway.tls_key,
         replicas=1 if target.purpose == Purpose.DEV_TEST else 2,
         http_port=settings.GATEWAY_HTTP_PORT,
         https_port=settings.GATEWAY_HTTPS_PORT,
         envoy_image=settings.ENVOY_IMAGE,
         companion_image=settings.INFERENCE_IMAGE,
+        is_https_only=bool(target.config.get("tls")),
         is_internal=bool(balancer.get("internal")),
         subnet=str(balancer.get("subnet") or ""),
     )
