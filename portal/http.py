@@ -13,7 +13,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from rest_framework import exceptions, serializers
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,7 +20,6 @@ from rest_framework.views import APIView
 
 from portal.models import IdempotencyKey, Operation, User
 from portal.problems import Conflict, InvalidShape, Problem
-from portal.queries import user_of_token
 
 log = structlog.get_logger(__name__)
 
@@ -51,28 +49,6 @@ def sentence(errors: Any, path: str = "") -> str:
     if isinstance(errors, list):
         return " ".join(sentence(value, path) for value in errors)
     return f"{path}: {errors}" if path and path != "non_field_errors" else str(errors)
-
-
-class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <API token>`."""
-
-    def authenticate(self, request: Request) -> tuple[User, Any] | None:
-        """The token's user, or None when another scheme is used."""
-        kind, _, secret = request.headers.get("Authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            return None
-        user = user_of_token(secret.strip())
-        if user is None:
-            raise exceptions.AuthenticationFailed("The API token is unknown, revoked or expired.")
-        return user, user.acting_token
-
-    def authenticate_header(self, request: Request) -> str:
-        """Makes DRF answer 401, not 403."""
-        return 'Bearer realm="slipway"'
-
-
-class PageSession(SessionAuthentication):
-    """The browser's session, with CSRF protection."""
 
 
 class ApiView(APIView):

@@ -194,7 +194,7 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 OPERATION_LEASE_SECONDS = env_int("SLIPWAY_OPERATION_LEASE_SECONDS", 20)
 
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["portal.http.TokenAuthentication", "portal.http.PageSession"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["portal.authentication.TokenAuthentication", "portal.authentication.PageSession"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
