@@ -5,6 +5,8 @@ Seen from outside it is one module: `from compute.cluster import Cluster, connec
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from compute.cluster.client import Cluster
 from compute.cluster.kubeconfig import BadKubeconfig, parse
 from compute.cluster.transport import Gone, Refused, Transport, Unauthorized
@@ -13,9 +15,11 @@ from compute.cluster.validate import InvalidObject, validate
 __all__ = ["BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "validate"]
 
 
-def connect(kubeconfig: bytes) -> Cluster:
+def connect(kubeconfig: bytes, *, renew: Callable[[], bytes] | None = None) -> Cluster:
     """A cluster by its kubeconfig, taken as data. Opens no connection yet.
 
+    `renew` gives a fresh kubeconfig; it is asked once when the API server answers 401.
     Raises BadKubeconfig or AddressRefused; Retryable when the server's name cannot be resolved.
     """
-    return Cluster(Transport(parse(kubeconfig)))
+    fresh = renew
+    return Cluster(Transport(parse(kubeconfig), (lambda: parse(fresh())) if fresh else None))

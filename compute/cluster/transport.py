@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -33,7 +34,11 @@ class Gone(Refused):
 class Transport:
     """Requests to one API server: to the checked address, no redirects, no retries, no proxy for loopback."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, renew: Callable[[], Access] | None = None) -> None:
+        self._renew = renew
+        self._use(access)
+
+    def _use(self, access: Access) -> None:
         self._place = outbound.place(access.server)
         if self._place.scheme != "https":
             raise BadKubeconfig("The kubeconfig's server is not https.")
@@ -57,8 +62,25 @@ class Transport:
         headers: dict[str, str] | None = None,
         seconds: float = 15,
     ) -> bytes:
-        """The answer's body. Raises Gone (404), Unauthorized (401), Refused (other 4xx) or Retryable."""
-        sent = {**self._headers, "Accept": "application/json, */*", **(headers or {})}
+        """The answer's body. Raises Gone (404), Unauthorized (401), Refused (other 4xx) or Retryable.
+
+        A 401 is tried once more with a fresh credential where there is a way to one.
+        """
+        call = (method, path, query, body, content_type, headers or {}, seconds)
+        try:
+            return self._once(*call)
+        except Unauthorized:
+            if self._renew is None:
+                raise
+        self.close()
+        self._use(self._renew())
+        return self._once(*call)
+
+    def _once(
+        self, method: str, path: str, query: dict[str, Any] | None, body: Any, content_type: str,
+        headers: dict[str, str], seconds: float,
+    ) -> bytes:  # fmt: skip
+        sent = {**self._headers, "Accept": "application/json, */*", **headers}
         if body is not None:
             sent["Content-Type"] = content_type or "application/json"
         url = self._place.pinned_url + path + ("?" + urlencode(query) if query else "")

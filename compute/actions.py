@@ -1,0 +1,266 @@
+"""Every write of compute targets: create, attach, scale, detach, delete. No socket is opened here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from compute import fit, options, queries, sizes
+from compute.models import ComputeTarget
+from compute.types import ComputeState, Purpose, VmSize
+from portal import audit, operations
+from portal.models import Operation, User, Workspace
+from portal.operations.start import busy
+from portal.problems import Conflict, Invalid, Stale
+from portal.types import OperationKind
+
+SCALABLE = (ComputeState.SUCCEEDED, ComputeState.FAILED)
+
+
+class NameTaken(Conflict):
+    code, title = "compute_name_taken", "The name is taken"
+
+
+class AlreadyAttached(Conflict):
+    code, title = "already_attached", "The cluster is attached already"
+
+
+class InUse(Conflict):
+    code, title = "compute_in_use", "Something runs on the compute target"
+
+
+class NotScalable(Conflict):
+    code, title = "not_scalable", "The compute target cannot be scaled now"
+
+
+class AttachedNotDeleted(Conflict):
+    code, title = "attached_not_deleted", "The cluster was attached, not created here"
+
+
+class AutoscalerOwnsNodes(Invalid):
+    code, title = "autoscaler_owns_nodes", "The cluster's autoscaler sets the node count"
+
+
+@transaction.atomic
+def compute_target_create(
+    *, workspace: Workspace, name: str, actor: User, vm_size: str = sizes.DEFAULT_SIZE, node_count: int | None = None,
+    purpose: str = Purpose.FAST_PROD, region: str = "", resource_group: str = "", kubernetes_version: str = "",
+    config: dict[str, Any] | None = None, tags: dict[str, str] | None = None,
+) -> Operation:  # fmt: skip
+    """Start to create an AKS cluster. Warnings for people are in `input["warnings"]` of the operation.
+
+    Raises NameTaken (409), or Invalid (422) for a rule of sizes, purpose or settings.
+    """
+    options.check_name(name)
+    options.check_version(kubernetes_version)
+    region = _region(region or workspace.region)
+    size = queries.size_known(workspace=workspace, name=vm_size, region=region)
+    count = sizes.DEFAULT_COUNT[Purpose(purpose)] if node_count is None else node_count
+    checked = options.parse(config or {})
+    warnings = _check_nodes(size, count, purpose, checked.values.get("autoscaler"))
+    _check_free(workspace, name, region)
+    target = _insert(
+        workspace=workspace, name=name, region=region, purpose=purpose, state=ComputeState.CREATING,
+        subscription_id=workspace.subscription_id, resource_group=resource_group or workspace.resource_group,
+        cluster_name=f"{name}-new", vm_size=size.name, vcpus=size.vcpus, memory_gb=size.memory_gb, gpus=size.gpus,
+        node_count=count, kubernetes_version=kubernetes_version, config=checked.values, tags=tags or {},
+        tls_certificate=checked.tls_certificate, tls_key=checked.tls_key, created_by=actor,
+    )  # fmt: skip
+    target.cluster_name = f"{name.rstrip('-')}-{target.pk}"
+    target.save(update_fields=["cluster_name"])
+    op = operations.start(
+        kind=OperationKind.COMPUTE_CREATE, on=target, actor=actor, target_id=target.pk,
+        warnings=[*warnings, *checked.warnings],
+    )  # fmt: skip
+    audit.record(action="compute_target.created", on=target, actor=actor, operation=op, after=_told(target))
+    return op
+
+
+@transaction.atomic
+def compute_target_attach(
+    *, workspace: Workspace, name: str, actor: User, cluster_id: str = "", resource_group: str = "",
+    cluster_name: str = "", purpose: str = Purpose.FAST_PROD, authorize_range: str = "",
+) -> Operation:  # fmt: skip
+    """Start to attach an existing cluster, given by resource id or by resource group and name.
+
+    `authorize_range` is the portal's address range, to be added to the cluster's authorized ranges where it is missing.
+    Raises NameTaken or AlreadyAttached (409), Invalid (422). What Azure has to say comes in the operation.
+    """
+    options.check_name(name)
+    wanted = options.check_range(authorize_range)
+    subscription, group, azure_name = _which(workspace, cluster_id, resource_group, cluster_name)
+    _check_not_attached(workspace, subscription, group, azure_name)
+    _check_free(workspace, name, _region(workspace.region))
+    target = _insert(
+        workspace=workspace, name=name, region=_region(workspace.region), purpose=Purpose(purpose), is_attached=True,
+        state=ComputeState.CREATING, subscription_id=subscription, resource_group=group, cluster_name=azure_name,
+        created_by=actor,
+    )  # fmt: skip
+    op = operations.start(
+        kind=OperationKind.COMPUTE_ATTACH, on=target, actor=actor, target_id=target.pk, authorize_range=wanted,
+        warnings=[],
+    )  # fmt: skip
+    audit.record(action="compute_target.attached", on=target, actor=actor, operation=op, after=_told(target))
+    return op
+
+
+@transaction.atomic
+def compute_target_scale(
+    *, target: ComputeTarget, node_count: int, actor: User, generation: int | None = None
+) -> Operation:
+    """Start to change the node count. Raises Stale (412), Busy or NotScalable (409), TooFewCores (422)."""
+    if target.config.get("autoscaler"):
+        bounds = target.config["autoscaler"]
+        raise AutoscalerOwnsNodes(
+            f"The autoscaler of {target.name} keeps {bounds['min_count']} to {bounds['max_count']} nodes by itself."
+        )
+    warnings = sizes.check_count(size=_size_of(target), count=node_count, purpose=target.purpose)
+    warnings += fit.scale_warnings(target.observed.get("nodes") or [], node_count)
+    _refuse_if_busy(target)
+    if target.state not in SCALABLE:
+        raise NotScalable(f"{target.name} is {target.state}; it can be scaled when it is Succeeded.")
+    _take_generation(target, generation, node_count)
+    op = operations.start(
+        kind=OperationKind.COMPUTE_SCALE, on=target, actor=actor, target_id=target.pk, node_count=node_count,
+        node_count_before=target.node_count, state_before=target.state, warnings=warnings,
+    )  # fmt: skip
+    audit.record(
+        action="compute_target.scaled", on=target, actor=actor, operation=op, before={"node_count": target.node_count},
+        after={"node_count": node_count},
+    )  # fmt: skip
+    return op
+
+
+@transaction.atomic
+def compute_target_detach(*, target: ComputeTarget, actor: User, force: bool = False) -> Operation:
+    """Start to forget a cluster and to remove from it what the portal installed; Azure's cluster stays.
+
+    Raises InUse (409) with the names of what runs on it, unless forced: then those are deleted first.
+    """
+    return _remove(target, OperationKind.COMPUTE_DETACH, ComputeState.DETACHING, actor, force)
+
+
+@transaction.atomic
+def compute_target_delete(*, target: ComputeTarget, actor: User, force: bool = False) -> Operation:
+    """Start to delete the cluster in Azure too.
+
+    Raises AttachedNotDeleted (409) for an attached cluster and InUse (409) while something runs, unless forced.
+    """
+    if target.is_attached and not force:
+        raise AttachedNotDeleted(
+            f"{target.name} was attached: detach it, or force the deletion of {target.cluster_name} in Azure."
+        )
+    return _remove(target, OperationKind.COMPUTE_DELETE, ComputeState.DELETING, actor, force)
+
+
+@transaction.atomic
+def compute_target_reveal(*, target: ComputeTarget, actor: User) -> None:
+    """Write down that somebody was given the cluster's kubeconfig."""
+    audit.record(action="compute_target.credentials_revealed", on=target, actor=actor)
+
+
+def _remove(target: ComputeTarget, kind: OperationKind, state: ComputeState, actor: User, force: bool) -> Operation:
+    _refuse_if_busy(target)
+    names = queries.on_target(target=target)
+    if names and not force:
+        raise InUse(
+            f"{', '.join(names)} {'runs' if len(names) == 1 else 'run'} on {target.name}. "
+            "Delete them first, or force: then they are deleted with it.",
+            endpoints=names,
+        )
+    if target.state != ComputeState.MISSING:  # the steps skip what a missing cluster cannot do
+        ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason="")
+    op = operations.start(
+        kind=kind, on=target, actor=actor, target_id=target.pk, force=force, state_before=target.state, endpoints=names,
+        warnings=[f"Deleted with it: {', '.join(names)}."] if names else [],
+    )  # fmt: skip
+    verb = "detached" if kind == OperationKind.COMPUTE_DETACH else "deleted"
+    audit.record(
+        action=f"compute_target.{verb}", on=target, actor=actor, operation=op,
+        before={**_told(target), "endpoints": names, "force": force},
+    )  # fmt: skip
+    return op
+
+
+def _refuse_if_busy(target: ComputeTarget) -> None:
+    """Say busy before anything about states, which only mirror what is running."""
+    if operations.active_on(target.ref):
+        raise busy(target.ref, target.name)
+
+
+def _check_nodes(size: VmSize, count: int, purpose: str, bounds: dict[str, int] | None) -> list[str]:
+    warnings = sizes.check_count(size=size, count=count, purpose=purpose)
+    if bounds:
+        low, high = bounds["min_count"], bounds["max_count"]
+        if not low <= count <= high:
+            raise options.BadOption(f"node_count {count} has to lie between the autoscaler's {low} and {high}.")
+        sizes.check_count(size=size, count=low, purpose=purpose)
+    return warnings
+
+
+def _check_free(workspace: Workspace, name: str, region: str) -> None:
+    """Say a clash at once; another team's target is not described."""
+    own = ComputeTarget.objects.filter(workspace=workspace, name__iexact=name).first()
+    if own is not None:
+        raise NameTaken(f"{workspace.name} has a compute target {own.name} already; it is {own.state}.")
+    if ComputeTarget.objects.filter(region=region, name__iexact=name).exists():
+        raise NameTaken(f"The name {name} is taken in this region ({region}). Choose another one.")
+
+
+def _check_not_attached(workspace: Workspace, subscription: str, group: str, azure_name: str) -> None:
+    found = ComputeTarget.objects.filter(
+        workspace=workspace, subscription_id__iexact=subscription, resource_group__iexact=group,
+        cluster_name__iexact=azure_name,
+    ).first()  # fmt: skip
+    if found is not None:
+        raise AlreadyAttached(
+            f"The cluster {azure_name} is in {workspace.name} already, as {found.name}. "
+            "To change its settings, detach that one first.",
+            existing=found.name,
+        )
+
+
+def _which(workspace: Workspace, cluster_id: str, group: str, name: str) -> tuple[str, str, str]:
+    if cluster_id and (group or name):
+        raise Invalid("Give either cluster_id, or resource_group and cluster_name.")
+    if cluster_id:
+        return options.parse_cluster_id(cluster_id)
+    if not name:
+        raise Invalid("Say which cluster: cluster_id, or resource_group and cluster_name.")
+    return workspace.subscription_id, group or workspace.resource_group, name
+
+
+def _insert(**fields: Any) -> ComputeTarget:
+    try:
+        with transaction.atomic():
+            return ComputeTarget.objects.create(**fields)
+    except IntegrityError:
+        raise NameTaken(f"The name {fields['name']} is taken in this region ({fields['region']}).") from None
+
+
+def _take_generation(target: ComputeTarget, generation: int | None, node_count: int) -> None:
+    wanted = target.generation if generation is None else generation
+    changed = ComputeTarget.objects.filter(pk=target.pk, generation=wanted).update(
+        generation=F("generation") + 1, node_count=node_count, state=ComputeState.SCALING, reason=""
+    )
+    if not changed:
+        now = ComputeTarget.objects.get(pk=target.pk)
+        raise Stale(
+            f"{target.name} was changed meanwhile: it has {now.node_count} nodes now. Look again, then scale.",
+            generation=now.generation, node_count=now.node_count,
+        )  # fmt: skip
+
+
+def _size_of(target: ComputeTarget) -> VmSize:
+    return VmSize(target.vm_size, max(target.vcpus, 1), target.memory_gb, target.gpus, "")
+
+
+def _region(text: str) -> str:
+    return text.lower().replace(" ", "")
+
+
+def _told(target: ComputeTarget) -> dict[str, Any]:
+    fields = ("vm_size", "node_count", "region", "resource_group", "cluster_name", "purpose", "config")
+    return {name: getattr(target, name) for name in fields}

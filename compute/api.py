@@ -1,0 +1,289 @@
+"""REST doors of compute targets, VM sizes and the clusters of the subscription."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from compute import actions, options, queries, sizes
+from compute.types import ComputeState, Purpose
+from portal import http, operations
+from portal import queries as portal
+from portal.problems import InvalidShape
+from portal.types import Role
+
+
+class TargetOut(http.Shape):
+    """A compute target as REST shows it."""
+
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=ComputeState.choices)
+    reason = serializers.CharField()
+    is_attached = serializers.BooleanField()
+    purpose = serializers.ChoiceField(choices=Purpose.choices)
+    generation = serializers.IntegerField()
+    cluster_id = serializers.CharField()
+    subscription_id = serializers.CharField()
+    resource_group = serializers.CharField()
+    cluster_name = serializers.CharField()
+    region = serializers.CharField()
+    vm_size = serializers.CharField()
+    node_count = serializers.IntegerField()
+    vcpus = serializers.IntegerField(help_text="Of one node.")
+    memory_gb = serializers.FloatField(help_text="Of one node.")
+    gpus = serializers.IntegerField(help_text="Of one node.")
+    total_vcpus = serializers.IntegerField()
+    usd_hour = serializers.FloatField(allow_null=True, help_text=f"Estimate, prices of {sizes.PRICES_FROM}.")
+    kubernetes_version = serializers.CharField()
+    config = serializers.JSONField()
+    tags = serializers.JSONField()
+    observed = serializers.JSONField()
+    observed_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField(allow_null=True)
+    operation = serializers.UUIDField(required=False, allow_null=True)
+
+
+class CreateIn(http.Shape):
+    """A wish for a new cluster."""
+
+    name = serializers.CharField()
+    vm_size = serializers.CharField(default=sizes.DEFAULT_SIZE)
+    node_count = serializers.IntegerField(required=False)
+    purpose = serializers.ChoiceField(choices=Purpose.choices, default=Purpose.FAST_PROD)
+    region = serializers.RegexField(r"^[A-Za-z0-9 ]{2,50}$", required=False)
+    resource_group = serializers.RegexField(r"^[-\w.()]{0,89}[-\w()]$", required=False)
+    kubernetes_version = serializers.CharField(default="", allow_blank=True)
+    tags = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=256), default=dict)
+    autoscaler = serializers.DictField(child=serializers.IntegerField(), required=False)
+    authorized_ip_ranges = serializers.ListField(child=serializers.CharField(), required=False)
+    private_cluster = serializers.BooleanField(required=False)
+    load_balancer = serializers.DictField(required=False)
+    subnet_id = serializers.CharField(required=False)
+    vnet = serializers.DictField(child=serializers.CharField(), required=False)
+    service_cidr = serializers.CharField(required=False)
+    dns_service_ip = serializers.CharField(required=False)
+    docker_bridge_cidr = serializers.CharField(required=False)
+    tls = serializers.DictField(child=serializers.CharField(), required=False)
+
+
+class AttachIn(http.Shape):
+    """A wish to attach a cluster: cluster_id, or resource_group and cluster_name."""
+
+    name = serializers.CharField()
+    cluster_id = serializers.CharField(default="", allow_blank=True)
+    resource_group = serializers.CharField(default="", allow_blank=True, max_length=90)
+    cluster_name = serializers.CharField(default="", allow_blank=True, max_length=63)
+    purpose = serializers.ChoiceField(choices=Purpose.choices, default=Purpose.FAST_PROD)
+    authorize_range = serializers.CharField(default="", allow_blank=True)
+
+
+class ScaleIn(http.Shape):
+    """A wish for another node count."""
+
+    node_count = serializers.IntegerField()
+    generation = serializers.IntegerField(required=False)
+
+
+class DetachIn(http.Shape):
+    """A wish to forget a cluster."""
+
+    force = serializers.BooleanField(default=False)
+
+
+class AcceptedOut(http.Shape):
+    """Where to follow the long job."""
+
+    operation = serializers.UUIDField()
+    state = serializers.CharField()
+    kind = serializers.CharField()
+    target = serializers.CharField()
+    url = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+class SizeOut(http.Shape):
+    """A VM size with its estimated price in the region."""
+
+    name = serializers.CharField()
+    vcpus = serializers.IntegerField()
+    memory_gb = serializers.FloatField()
+    gpus = serializers.IntegerField()
+    family = serializers.CharField()
+    usd_hour = serializers.FloatField(allow_null=True)
+    smallest_fastprod_count = serializers.IntegerField()
+
+
+class ComputeTargets(http.ApiView):
+    """The compute targets of a workspace."""
+
+    @extend_schema(
+        responses=TargetOut(many=True), parameters=[OpenApiParameter(name) for name in ("state", "cursor", "page_size")]
+    )
+    def get(self, request: Request, workspace: str) -> Response:
+        """List compute targets by name; filter by state."""
+        home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.READER)
+        rows = queries.compute_targets(workspace=home)
+        state = request.query_params.get("state", "")
+        rows = rows.filter(state=state) if state else rows
+        return http.page(self, rows, target_json, ordering=("name", "pk"))
+
+    @extend_schema(request=CreateIn, responses={202: AcceptedOut})
+    def post(self, request: Request, workspace: str) -> Response:
+        """Create an AKS cluster."""
+        actor, data = self.actor(request), CreateIn.parse(request.data)
+        home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+        config = {name: data.pop(name) for name in sorted(options.KNOWN) if name in data}
+        version = data["kubernetes_version"]
+        if version:
+            options.check_version(version)
+            options.check_supported(version, queries.versions(home, data.get("region", "")))
+        return accepted(actions.compute_target_create(workspace=home, actor=actor, config=config, **data))
+
+
+class Attach(http.ApiView):
+    """Attach an existing cluster."""
+
+    @extend_schema(request=AttachIn, responses={202: AcceptedOut})
+    def post(self, request: Request, workspace: str) -> Response:
+        """Attach by resource id, or by resource group and name."""
+        actor, data = self.actor(request), AttachIn.parse(request.data)
+        home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+        return accepted(actions.compute_target_attach(workspace=home, actor=actor, **data))
+
+
+class ComputeTargetDetail(http.ApiView):
+    """One compute target."""
+
+    @extend_schema(responses=TargetOut)
+    def get(self, request: Request, workspace: str, name: str) -> Response:
+        """Show a compute target with its nodes and the operation that runs on it."""
+        target = queries.compute_target(actor=self.actor(request), workspace=workspace, name=name, needs=Role.READER)
+        running = operations.active_on(target.ref)
+        return Response({**target_json(target), "operation": running.pk if running else None})
+
+    @extend_schema(parameters=[OpenApiParameter("force", bool)], responses={202: AcceptedOut})
+    def delete(self, request: Request, workspace: str, name: str) -> Response:
+        """Delete the cluster in Azure."""
+        actor = self.actor(request)
+        force = _flag(request.query_params.get("force", "false"))
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        return accepted(actions.compute_target_delete(target=target, actor=actor, force=force))
+
+
+class Scale(http.ApiView):
+    """Change the node count."""
+
+    @extend_schema(request=ScaleIn, responses={202: AcceptedOut})
+    def post(self, request: Request, workspace: str, name: str) -> Response:
+        """Scale; with a generation, 412 when somebody was faster."""
+        actor, data = self.actor(request), ScaleIn.parse(request.data)
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        return accepted(actions.compute_target_scale(target=target, actor=actor, **data))
+
+
+class Detach(http.ApiView):
+    """Forget a cluster."""
+
+    @extend_schema(request=DetachIn, responses={202: AcceptedOut})
+    def post(self, request: Request, workspace: str, name: str) -> Response:
+        """Detach; the cluster stays in Azure."""
+        actor, data = self.actor(request), DetachIn.parse(request.data)
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        return accepted(actions.compute_target_detach(target=target, actor=actor, force=data["force"]))
+
+
+class Credentials(http.ApiView):
+    """The cluster's kubeconfig."""
+
+    @extend_schema(request=None, responses={200: serializers.JSONField()})
+    def post(self, request: Request, workspace: str, name: str) -> Response:
+        """Fetch a kubeconfig from Azure now; written to the history."""
+        actor = self.actor(request)
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        content = queries.credentials(target=target)
+        actions.compute_target_reveal(target=target, actor=actor)
+        return Response({"kubeconfig": content.decode()}, headers={"Cache-Control": "no-store"})
+
+
+class VmSizes(http.ApiView):
+    """The VM sizes of a region."""
+
+    @extend_schema(
+        responses=SizeOut(many=True), parameters=[OpenApiParameter(name) for name in ("region", "search", "min_gpus")]
+    )
+    def get(self, request: Request, workspace: str) -> Response:
+        """List sizes with estimated prices; filter by a part of the name, or by GPUs."""
+        home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.READER)
+        region = request.query_params.get("region") or home.region
+        search = request.query_params.get("search", "").lower()
+        gpus = _number(request.query_params.get("min_gpus", "0"), "min_gpus")
+        found = queries.vm_sizes(home, region.lower().replace(" ", ""))
+        rows = [_size(each, region) for each in found if search in each.name.lower() and each.gpus >= gpus]
+        return Response({"items": rows, "next": None, "prices_from": sizes.PRICES_FROM})
+
+
+class Clusters(http.ApiView):
+    """The clusters of the subscription, to attach."""
+
+    @extend_schema(responses={200: serializers.JSONField()})
+    def get(self, request: Request, workspace: str) -> Response:
+        """List the managed clusters that Azure shows the workspace."""
+        home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.OPERATOR)
+        fields = (
+            "id", "name", "resource_group", "region", "provisioning_state", "power_state", "kubernetes_version",
+            "vm_size", "node_count",
+        )  # fmt: skip
+        rows = [{name: getattr(view, name) for name in fields} for view in queries.clusters(home)]
+        return Response({"items": rows, "next": None})
+
+
+def accepted(op: Any) -> Response:
+    """202 with the operation, and warnings for people."""
+    response = http.accepted(op)
+    response.data["warnings"] = op.input.get("warnings", [])
+    return response
+
+
+def target_json(target: Any) -> dict[str, Any]:
+    """A compute target without its operation."""
+    names = [name for name in TargetOut().fields if name not in ("created_by", "operation", "usd_hour")]
+    return {
+        **{name: getattr(target, name) for name in names},
+        "usd_hour": usd_hour(target),
+        "created_by": target.created_by.username if target.created_by else None,
+    }
+
+
+def usd_hour(target: Any) -> float | None:
+    """The estimated price of the target's nodes; None where it is unknown."""
+    try:
+        size = sizes.find(target.vm_size)
+    except (sizes.UnknownSize, sizes.FpgaSize):
+        return None
+    return sizes.price(size=size, count=target.node_count, region=target.region)
+
+
+def _size(size: Any, region: str) -> dict[str, Any]:
+    fields = ("name", "vcpus", "memory_gb", "gpus", "family")
+    return {
+        **{name: getattr(size, name) for name in fields},
+        "usd_hour": sizes.price(size=size, count=1, region=region),
+        "smallest_fastprod_count": sizes.smallest_count(size),
+    }
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise InvalidShape(f"force is {text!r}: give true or false.")
+    return text.lower() in ("true", "1")
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdigit() or len(text) > 3:
+        raise InvalidShape(f"{name} is {text!r}: give a whole number.")
+    return int(text)

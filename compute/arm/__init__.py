@@ -1,0 +1,38 @@
+"""The only place that imports the Azure SDK (lazily: it costs 0.5 s and 45 MB): our dataclasses in and out, our errors.
+
+Seen from outside it is one module: `from compute.arm import Arm, ArmAccess`.
+"""
+
+from __future__ import annotations
+
+from compute.arm.builds import Builds
+from compute.arm.client import GONE, Clusters
+from compute.arm.errors import ArmBusy, ArmDenied, ArmNotFound, ArmRefused
+from compute.arm.session import ArmAccess, BadCredential, Session
+from compute.arm.shape import OWNER_TAG, segments
+
+__all__ = [
+    "GONE", "OWNER_TAG", "Arm", "ArmAccess", "ArmBusy", "ArmDenied", "ArmNotFound", "ArmRefused", "BadCredential",
+    "segments",
+]  # fmt: skip
+
+
+class Arm(Clusters):
+    """One subscription at one Azure endpoint, and builds in the registries of one resource group."""
+
+    def __init__(self, access: ArmAccess, *, registry_group: str = "") -> None:
+        session = Session(access)
+        super().__init__(session)
+        self._builds = Builds(session, registry_group)
+
+    def build_start(self, registry: str, context: bytes, image: str) -> str:
+        """Queue the build of `context` (tar.gz) as `image` (repository:tag); the id of the run."""
+        return self._builds.start(registry, context, image)
+
+    def build_state(self, registry: str, run: str) -> tuple[str, str]:
+        """Status of a run, and the image's digest once it is built."""
+        return self._builds.state(registry, run)
+
+    def build_log(self, registry: str, run: str, offset: int = 0) -> tuple[str, int]:
+        """The log of a run from byte `offset` on, and the next offset."""
+        return self._builds.log(registry, run, offset)

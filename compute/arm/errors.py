@@ -1,0 +1,105 @@
+"""Azure's failures as ours: refusals with the inner cause, and what may pass by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from portal.problems import Problem, Retryable
+
+TRANSIENT = (408, 429, 500, 502, 503, 504)
+LOST_ANSWER = 15  # seconds before we look: a request whose answer was lost may still be on its way
+
+
+class ArmRefused(Problem):
+    """Azure said no; `detail` has its words, `azure_code` its code."""
+
+    status, code, title = 422, "azure_refused", "Azure refused this"
+
+
+class ArmNotFound(ArmRefused):
+    status, code, title = 404, "azure_not_found", "Azure does not have this"
+
+
+class ArmBusy(ArmRefused):
+    status, code, title = 409, "azure_busy", "Azure is busy with the cluster"
+
+
+class ArmDenied(ArmRefused):
+    status, code, title = 502, "azure_denied", "Azure does not take the workspace's credential"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what the SDK raises into ArmRefused and its kinds, or Retryable."""
+    from azure.core import exceptions as azure
+
+    try:
+        yield
+    except azure.HttpResponseError as error:
+        raise _failure(error) from None
+    except azure.ServiceRequestError:
+        raise Retryable("Azure cannot be reached.") from None
+    except azure.ServiceResponseError:
+        raise Retryable("Azure did not answer in time.", after=LOST_ANSWER) from None
+    except azure.AzureError as error:
+        raise Retryable(f"Azure cannot be reached ({type(error).__name__}).") from None
+
+
+def _failure(error: Any) -> Exception:
+    response = error.response
+    status = error.status_code or 0
+    if response is None and not status:
+        return ArmDenied(f"No token for Azure: {str(error.message)[:300]}")
+    code, message = words(error.error)
+    text = message or f"Azure answered {status} without a reason."
+    if status in TRANSIENT:
+        return Retryable(f"Azure answered {status}: {text}", after=retry_after(response.headers if response else {}))
+    kind = _kind(status, code)
+    return kind(f"{text} ({code})" if code else text, azure_code=code, azure_status=status, **_ids(response))
+
+
+def _kind(status: int, code: str) -> type[ArmRefused]:
+    if status == 404:
+        return ArmNotFound
+    if status == 401:
+        return ArmDenied
+    if status == 409 and code in ("OperationNotAllowed", "Conflict", "EtagMismatch", "AnotherOperationInProgress"):
+        return ArmBusy
+    return ArmRefused
+
+
+def _ids(response: Any) -> dict[str, str]:
+    """Azure's own request ids, for its support."""
+    headers = response.headers if response is not None else {}
+    names = ("x-ms-request-id", "x-ms-correlation-request-id")
+    return {name.replace("-", "_"): headers[name] for name in names if headers.get(name)}
+
+
+def words(error: Any) -> tuple[str, str]:
+    """Code and message of an error of the SDK or a JSON error, wrapped or not, with the innermost cause."""
+    if error is None:
+        return "", ""
+    code, message, details = (_get(error, name) for name in ("code", "message", "details"))
+    inner = [words(detail) for detail in details] if isinstance(details, list) else []
+    causes = [text for _, text in inner if text and text not in str(message or "")]
+    return str(code or ""), ": ".join([str(message or "").strip(), *causes[:2]]).strip(": ")
+
+
+def _get(error: Any, name: str) -> Any:
+    return error.get(name) if isinstance(error, dict) else getattr(error, name, None)
+
+
+def body_words(body: Any) -> tuple[str, str]:
+    """Code and message of an answer's body in either of Azure's two shapes."""
+    if not isinstance(body, dict):
+        return "", ""
+    inner = body.get("error")
+    return words(inner if isinstance(inner, dict) else body)
+
+
+def retry_after(headers: Any) -> float | None:
+    """The seconds of Retry-After, if it gives them."""
+    text = str(headers.get("Retry-After") or "")
+    return float(text) if text.replace(".", "", 1).isdigit() else None

@@ -1,0 +1,104 @@
+"""Our clusters in ARM's JSON and back. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute.types import ClusterSpec, ClusterView
+
+OWNER_TAG = "slipway-target"
+POOL = "nodepool1"
+
+
+def body(spec: ClusterSpec) -> dict[str, Any]:
+    """The whole managed cluster to PUT."""
+    options = spec.options
+    properties: dict[str, Any] = {
+        "dnsPrefix": spec.name[:54].rstrip("-"),
+        "agentPoolProfiles": [_pool(spec)],
+        "networkProfile": _network(options),
+    }
+    if spec.kubernetes_version:
+        properties["kubernetesVersion"] = spec.kubernetes_version
+    if options.get("private_cluster") or options.get("authorized_ip_ranges"):
+        properties["apiServerAccessProfile"] = _api_server(options)
+    return {
+        "location": spec.region,
+        "identity": {"type": "SystemAssigned"},
+        "tags": dict(spec.tags),
+        "properties": properties,
+    }
+
+
+def _pool(spec: ClusterSpec) -> dict[str, Any]:
+    pool: dict[str, Any] = {
+        "name": POOL, "mode": "System", "type": "VirtualMachineScaleSets", "osType": "Linux",
+        "vmSize": spec.vm_size, "count": spec.node_count,
+    }  # fmt: skip
+    if spec.options.get("subnet_id"):
+        pool["vnetSubnetID"] = spec.options["subnet_id"]
+    bounds = spec.options.get("autoscaler")
+    if bounds:
+        pool |= {"enableAutoScaling": True, "minCount": bounds["min_count"], "maxCount": bounds["max_count"]}
+    return pool
+
+
+def _network(options: dict[str, Any]) -> dict[str, Any]:
+    network = {"networkPlugin": "azure", "networkPluginMode": "overlay", "loadBalancerSku": "standard"}
+    for ours, azures in (("service_cidr", "serviceCidr"), ("dns_service_ip", "dnsServiceIP")):
+        if options.get(ours):
+            network[azures] = options[ours]
+    return network
+
+
+def _api_server(options: dict[str, Any]) -> dict[str, Any]:
+    access: dict[str, Any] = {}
+    if options.get("private_cluster"):
+        access["enablePrivateCluster"] = True
+    if options.get("authorized_ip_ranges"):
+        access["authorizedIPRanges"] = list(options["authorized_ip_ranges"])
+    return access
+
+
+def view(document: dict[str, Any]) -> ClusterView:
+    """What a cluster's JSON says; unknown words are kept."""
+    properties = document.get("properties") or {}
+    pools = [_flat(pool) for pool in properties.get("agentPoolProfiles") or []]
+    main = next((pool for pool in pools if pool.get("mode") == "System"), pools[0] if pools else {})
+    access = properties.get("apiServerAccessProfile") or {}
+    return ClusterView(
+        id=str(document.get("id", "")),
+        name=str(document.get("name", "")),
+        resource_group=group_of(str(document.get("id", ""))),
+        region=str(document.get("location", "")).lower().replace(" ", ""),
+        provisioning_state=str(properties.get("provisioningState", "")),
+        power_state=str((properties.get("powerState") or {}).get("code", "Running")),
+        kubernetes_version=str(properties.get("currentKubernetesVersion") or properties.get("kubernetesVersion") or ""),
+        pool=str(main.get("name", "")),
+        vm_size=str(main.get("vmSize", "")),
+        node_count=int(main.get("count") or 0),
+        pools=tuple((str(p.get("name")), str(p.get("vmSize")), int(p.get("count") or 0)) for p in pools),
+        authorized_ip_ranges=tuple(access.get("authorizedIPRanges") or ()),
+        is_private=bool(access.get("enablePrivateCluster")),
+        has_autoscaler=bool(main.get("enableAutoScaling")),
+        tags=dict(document.get("tags") or {}),
+    )
+
+
+def _flat(pool: dict[str, Any]) -> dict[str, Any]:
+    return {**pool, **(pool.get("properties") or {})}
+
+
+def group_of(resource_id: str) -> str:
+    """The resource group in a resource id, any letter case of its segments."""
+    return segments(resource_id).get("resourcegroups", "")
+
+
+def segments(resource_id: str) -> dict[str, str]:
+    """The segments of a resource id by lower-case type: {"subscriptions": …, "managedclusters": …}."""
+    parts = [part for part in resource_id.split("/") if part]
+    found = {parts[i].lower(): parts[i + 1] for i in range(0, len(parts) - 1, 2) if parts[i].lower() != "providers"}
+    if "providers" in (part.lower() for part in parts):
+        at = [part.lower() for part in parts].index("providers") + 2
+        found |= {parts[i].lower(): parts[i + 1] for i in range(at, len(parts) - 1, 2)}
+    return found

@@ -1,0 +1,93 @@
+"""What nodes can hold: Kubernetes quantities, free room per node, and warnings before scaling down. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+UNITS = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(10**3),
+    "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12), "P": Decimal(10**15), "E": Decimal(10**18),
+    **{f"{letter}i": Decimal(1024**power) for power, letter in enumerate("KMGTPE", 1)},
+}  # fmt: skip
+GPU = "nvidia.com/gpu"
+GIB = 1024**3
+
+
+def amount(text: Any) -> float:
+    """A Kubernetes quantity as a number: "500m" is 0.5, "1Gi" is 1073741824. What is no quantity is 0."""
+    word = str(text or "0")
+    unit = next((unit for unit in sorted(UNITS, key=len, reverse=True) if unit and word.endswith(unit)), "")
+    try:
+        return float(Decimal(word.removesuffix(unit)) * UNITS[unit])
+    except InvalidOperation:
+        return 0.0
+
+
+def requests_of(pod: dict[str, Any]) -> tuple[float, float, float]:
+    """What a pod asks for: cores, bytes, GPUs; an init container counts where it asks for more than all others."""
+    spec = pod.get("spec") or {}
+    run = [_asked(container) for container in spec.get("containers") or []]
+    init = [_asked(container) for container in spec.get("initContainers") or []]
+    total = [sum(each[index] for each in run) for index in range(3)]
+    most = [max([total[index], *(each[index] for each in init)]) for index in range(3)]
+    return most[0], most[1], most[2]
+
+
+def _asked(container: dict[str, Any]) -> tuple[float, float, float]:
+    asked = (container.get("resources") or {}).get("requests") or {}
+    return amount(asked.get("cpu")), amount(asked.get("memory")), amount(asked.get(GPU))
+
+
+def nodes(found: Iterable[dict[str, Any]], pods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nodes with what they can allocate and what is free after the pods on them, by name."""
+    used: dict[str, list[float]] = {}
+    for pod in pods:
+        name = (pod.get("spec") or {}).get("nodeName")
+        if name and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            asked = requests_of(pod)
+            used[name] = [left + right for left, right in zip(used.get(name, [0.0, 0.0, 0.0]), asked, strict=True)]
+    rows = [_node(node, used.get(node["metadata"]["name"], [0.0, 0.0, 0.0])) for node in found]
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _node(node: dict[str, Any], used: list[float]) -> dict[str, Any]:
+    meta, status = node["metadata"], node.get("status") or {}
+    can = status.get("allocatable") or {}
+    labels = meta.get("labels") or {}
+    cpu, memory, gpus = amount(can.get("cpu")), amount(can.get("memory")), amount(can.get(GPU))
+    return {
+        "name": meta["name"],
+        "pool": labels.get("kubernetes.azure.com/agentpool") or labels.get("agentpool", ""),
+        "ready": _is_ready(status) and not (node.get("spec") or {}).get("unschedulable"),
+        "cpu": round(cpu, 3),
+        "memory_bytes": int(memory),
+        "gpus": int(gpus),
+        "cpu_free": round(max(0.0, cpu - used[0]), 3),
+        "memory_free": int(max(0.0, memory - used[1])),
+        "gpus_free": int(max(0.0, gpus - used[2])),
+    }
+
+
+def _is_ready(status: dict[str, Any]) -> bool:
+    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or [])
+
+
+def scale_warnings(observed: list[dict[str, Any]], count: int) -> list[str]:
+    """What `count` nodes like the observed ones cannot hold of what runs now, with numbers."""
+    if not observed or count >= len(observed):
+        return []
+    found = []
+    for key, free, unit, word in (
+        ("cpu", "cpu_free", 1, "cores"),
+        ("memory_bytes", "memory_free", GIB, "GiB of memory"),
+    ):
+        whole = sum(node[key] for node in observed)
+        asked, room = (whole - sum(node[free] for node in observed)) / unit, whole / len(observed) * count / unit
+        if asked > room:
+            found.append(
+                f"What runs now asks for {asked:.1f} {word}; {count} of {len(observed)} nodes have {room:.1f}. "
+                "Some replicas will not fit."
+            )
+    return found

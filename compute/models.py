@@ -1,0 +1,77 @@
+"""Tables of compute: the AKS clusters that workspaces created or attached."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Lower
+
+from compute.types import ComputeState, Purpose
+from portal.models import User, Workspace
+from portal.secrets import EncryptedTextField
+
+
+class ComputeTarget(models.Model):
+    """An AKS cluster connected to a workspace. The row goes when detach or delete ends well."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="compute_targets")
+    name = models.CharField(max_length=24)
+    state = models.CharField(max_length=10, choices=ComputeState.choices, default=ComputeState.CREATING)
+    is_attached = models.BooleanField(default=False)
+    purpose = models.CharField(max_length=8, choices=Purpose.choices, default=Purpose.FAST_PROD)
+    subscription_id = models.CharField(max_length=36)
+    resource_group = models.CharField(max_length=90)
+    cluster_name = models.CharField(max_length=63, help_text="The name in Azure.")
+    region = models.CharField(max_length=50)
+    vm_size = models.CharField(max_length=60, blank=True)
+    vcpus = models.PositiveIntegerField(default=0, help_text="Of one node.")
+    memory_gb = models.FloatField(default=0, help_text="Of one node.")
+    gpus = models.PositiveIntegerField(default=0, help_text="Of one node.")
+    node_count = models.PositiveIntegerField(default=0, help_text="Wanted.")
+    generation = models.PositiveIntegerField(default=1)
+    kubernetes_version = models.CharField(max_length=20, blank=True, help_text="As asked for; empty: Azure's default.")
+    config = models.JSONField(default=dict)
+    tags = models.JSONField(default=dict)
+    tls_certificate = models.TextField(blank=True, help_text="PEM of an own certificate; empty: a generated one.")
+    tls_key = EncryptedTextField(blank=True)
+    reason = models.TextField(blank=True)
+    observed = models.JSONField(default=dict)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="compute_name_in_workspace"),
+            models.UniqueConstraint("region", Lower("name"), name="compute_name_in_region"),
+            models.UniqueConstraint(
+                "workspace",
+                Lower("subscription_id"),
+                Lower("resource_group"),
+                Lower("cluster_name"),
+                name="compute_cluster_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ref(self) -> str:
+        """Stable reference for operations and history."""
+        return f"compute_target:{self.pk}"
+
+    @property
+    def cluster_id(self) -> str:
+        """The Azure resource id."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.ContainerService/managedClusters/{self.cluster_name}"
+        )
+
+    @property
+    def total_vcpus(self) -> int:
+        """Of all wanted nodes."""
+        return self.vcpus * self.node_count

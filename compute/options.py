@@ -1,0 +1,237 @@
+"""What can be customised when a cluster is created: parse and check. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from portal.problems import Invalid
+
+KNOWN = {
+    "autoscaler", "authorized_ip_ranges", "dns_service_ip", "docker_bridge_cidr", "load_balancer", "private_cluster",
+    "service_cidr", "subnet_id", "tls", "vnet",
+}  # fmt: skip
+SUBNET_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
+    re.IGNORECASE,
+)
+DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+", re.I)
+LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+VERSION = re.compile(r"1\.\d{1,2}(\.\d{1,3})?")
+MOST_RANGES = 200
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,23}")
+
+
+class BadName(Invalid):
+    code, title = "bad_compute_name", "The name does not fit the rules"
+
+
+class BadOption(Invalid):
+    code, title = "bad_option", "A setting does not fit"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Checked settings; `values` has no secret and is stored, the own certificate and key are apart."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    tls_certificate: str = ""
+    tls_key: str = field(default="", repr=False)
+
+
+def check_name(name: str) -> None:
+    """A compute target's name. Raises BadName."""
+    if not NAME.fullmatch(name):
+        raise BadName(
+            f"{name!r} has {len(name)} characters. A compute target's name has 3 to 24 letters, digits and '-', and "
+            "starts with a letter, e.g. prod-1."
+        )
+
+
+def check_version(version: str) -> None:
+    """A Kubernetes version as people write it: 1.33 or 1.33.6; empty is Azure's default. Raises BadOption."""
+    if version and not VERSION.fullmatch(version):
+        raise BadOption(
+            f"{version!r} is not a Kubernetes version. Write 1.33 or 1.33.6, or nothing for Azure's default."
+        )
+
+
+def check_supported(version: str, offered: list[str]) -> None:
+    """Refuse a version whose minor Azure does not offer; an empty offer refuses nothing. Raises BadOption."""
+    minor = ".".join(version.split(".")[:2])
+    if version and offered and minor not in offered:
+        raise BadOption(f"Kubernetes {version} is not supported by AKS here. It offers {', '.join(offered)}.")
+
+
+def parse(given: dict[str, Any]) -> Options:
+    """Check the customisation of a create call. Raises BadOption (422) with what would pass."""
+    unknown = sorted(set(given) - KNOWN)
+    if unknown:
+        raise BadOption(f"Unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(KNOWN))}.")
+    values: dict[str, Any] = {}
+    warnings: list[str] = []
+    parsers: tuple[Callable[[dict[str, Any], dict[str, Any], list[str]], None], ...] = (
+        _network, _balancer, _api_server, _autoscaler,
+    )  # fmt: skip
+    for parser in parsers:
+        parser(given, values, warnings)
+    tls, certificate, key = _tls(given.get("tls") or {})
+    if tls:
+        values["tls"] = tls
+    return Options(values, tuple(warnings), certificate, key)
+
+
+def _network(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    subnet = given.get("subnet_id") or _subnet(given.get("vnet") or {})
+    if subnet:
+        if not SUBNET_ID.fullmatch(str(subnet)):
+            raise BadOption(f"{subnet!r} is not a subnet's resource id.")
+        values["subnet_id"] = subnet
+    cidr = _cidr(given, "service_cidr")
+    if given.get("dns_service_ip"):
+        values["dns_service_ip"] = str(_dns_ip(str(given["dns_service_ip"]), cidr))
+    if cidr:
+        values["service_cidr"] = str(cidr)
+    if _cidr(given, "docker_bridge_cidr", strict=False):
+        warnings.append("docker_bridge_cidr is accepted but unused: Azure no longer has this setting.")
+
+
+def _subnet(vnet: dict[str, Any]) -> str:
+    """The subnet's id from the names that older callers give."""
+    if not vnet:
+        return ""
+    needed = ("subscription_id", "resource_group", "name", "subnet")
+    missing = [name for name in needed if not vnet.get(name)]
+    if missing:
+        raise BadOption(f"vnet needs {', '.join(needed)}; missing: {', '.join(missing)}.")
+    return (
+        f"/subscriptions/{vnet['subscription_id']}/resourceGroups/{vnet['resource_group']}"
+        f"/providers/Microsoft.Network/virtualNetworks/{vnet['name']}/subnets/{vnet['subnet']}"
+    )
+
+
+def _cidr(given: dict[str, Any], name: str, *, strict: bool = True) -> ipaddress.IPv4Network | None:
+    text = str(given.get(name) or "")
+    if not text:
+        return None
+    try:
+        return ipaddress.IPv4Network(text, strict=strict)
+    except ValueError:
+        raise BadOption(f"{name}: {text!r} is not an IPv4 range such as 10.0.0.0/16.") from None
+
+
+def _dns_ip(text: str, cidr: ipaddress.IPv4Network | None) -> ipaddress.IPv4Address:
+    cidr = cidr or ipaddress.IPv4Network("10.0.0.0/16")
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        raise BadOption(f"dns_service_ip: {text!r} is not an IPv4 address.") from None
+    if address not in cidr or address in (cidr[0], cidr[1]):
+        raise BadOption(f"dns_service_ip {address} has to lie in the service range {cidr}, and not be its first two.")
+    return address
+
+
+def _balancer(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    wanted = given.get("load_balancer") or {}
+    if not isinstance(wanted, dict) or set(wanted) - {"internal", "subnet", "sku"}:
+        raise BadOption("load_balancer has internal (true or false), subnet and sku.")
+    sku = str(wanted.get("sku") or "standard").lower()
+    if sku not in ("standard", "basic"):
+        raise BadOption(f"The load balancer's sku is {sku!r}; it can be standard.")
+    if sku == "basic":
+        warnings.append("The basic load balancer is retired at Azure: a standard one is used.")
+    if wanted.get("subnet") and not wanted.get("internal"):
+        raise BadOption("A load balancer's subnet goes with internal: true; a public one has none.")
+    if wanted.get("internal"):
+        values["load_balancer"] = {"internal": True, "subnet": str(wanted.get("subnet") or "")}
+
+
+def _api_server(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    ranges = given.get("authorized_ip_ranges") or []
+    if given.get("private_cluster"):
+        values["private_cluster"] = True
+        if ranges:
+            raise BadOption("A private cluster has no authorized_ip_ranges: its API server has no public address.")
+        warnings.append("A private cluster's API server has to be reachable from the portal's network.")
+    if ranges:
+        values["authorized_ip_ranges"] = _ranges(ranges)
+
+
+def _ranges(given: list[Any]) -> list[str]:
+    if len(given) > MOST_RANGES:
+        raise BadOption(f"{len(given)} authorized ranges were given; Azure takes {MOST_RANGES}.")
+    try:
+        return [str(ipaddress.IPv4Network(str(text), strict=False)) for text in given]
+    except ValueError as error:
+        raise BadOption(f"authorized_ip_ranges: {error}. Write 203.0.113.0/24.") from None
+
+
+def _autoscaler(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    bounds = given.get("autoscaler")
+    if not bounds:
+        return
+    low, high = (bounds.get("min_count"), bounds.get("max_count")) if isinstance(bounds, dict) else (None, None)
+    if type(low) is not int or type(high) is not int or not 1 <= low <= high <= 1000:
+        raise BadOption(f"autoscaler: min_count {low} and max_count {high} need 1 ≤ min_count ≤ max_count ≤ 1000.")
+    values["autoscaler"] = {"min_count": low, "max_count": high}
+
+
+def _tls(given: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
+    if not given:
+        return {}, "", ""
+    if not isinstance(given, dict) or set(given) - {"certificate", "key", "cname", "leaf_domain"}:
+        raise BadOption("tls has certificate and key (PEM) with cname, or leaf_domain or cname for a generated one.")
+    cname, leaf = str(given.get("cname") or ""), str(given.get("leaf_domain") or "")
+    if cname and not DNS_NAME.fullmatch(cname):
+        raise BadOption(f"tls: {cname!r} is not a domain name such as score.example.com.")
+    if leaf and not LABEL.fullmatch(leaf):
+        raise BadOption(f"tls: {leaf!r} is not a domain label of lower-case letters, digits and '-'.")
+    certificate, key = str(given.get("certificate") or ""), str(given.get("key") or "")
+    if bool(certificate) != bool(key):
+        raise BadOption("tls: an own certificate needs both certificate and key.")
+    if certificate:
+        _check_pair(certificate, key)
+        if not cname:
+            raise BadOption("tls: an own certificate needs the cname that clients call.")
+    mode = "own" if certificate else "generated"
+    return {"mode": mode, "cname": cname, "leaf_domain": leaf}, certificate, key
+
+
+def _check_pair(certificate: str, key: str) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    try:
+        public = x509.load_pem_x509_certificates(certificate.encode())[0].public_key()
+        own = load_pem_private_key(key.encode(), password=None).public_key()
+    except (ValueError, TypeError, IndexError):
+        raise BadOption("tls: certificate and key have to be PEM, the key without a password.") from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if public.public_bytes(*form) != own.public_bytes(*form):
+        raise BadOption("tls: the key does not belong to the certificate.")
+
+
+CLUSTER_ID = re.compile(
+    r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/Microsoft\.ContainerService/managedClusters/([^/]+)/?",
+    re.IGNORECASE,
+)
+
+
+def parse_cluster_id(text: str) -> tuple[str, str, str]:
+    """Subscription, resource group and name in a cluster's resource id. Raises BadOption."""
+    found = CLUSTER_ID.fullmatch(text.strip())
+    if found is None:
+        raise BadOption(
+            f"{text!r} is not a cluster's resource id. It looks like /subscriptions/…/resourceGroups/…"
+            "/providers/Microsoft.ContainerService/managedClusters/NAME."
+        )
+    return found[1], found[2], found[3]
+
+
+def check_range(text: str) -> str:
+    """One IPv4 range to add to a cluster's authorized ranges, normalised; empty stays empty. Raises BadOption."""
+    return _ranges([text])[0] if text else ""

@@ -1,0 +1,192 @@
+"""Every read of compute targets, with the permission check, and the ways to their cluster and to Azure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.core.cache import cache
+from django.db.models import QuerySet
+
+from compute import sizes
+from compute.models import ComputeTarget
+from compute.types import ClusterView, Usage, VmSize
+from portal import queries as portal
+from portal.models import User, Workspace
+from portal.problems import Conflict, NotFound, Problem, Retryable
+from portal.types import Role
+
+if TYPE_CHECKING:
+    from compute.arm import Arm, ArmAccess
+    from compute.cluster import Cluster
+
+log = structlog.get_logger(__name__)
+KUBECONFIG_SECONDS = 300
+SIZES_SECONDS = 3600
+VERSIONS_SECONDS = 3600
+_open: dict[int, tuple[float, tuple[str, ...], Cluster]] = {}
+
+
+class ClusterMissing(Conflict):
+    code, title = "cluster_missing", "The cluster is gone"
+
+
+def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> ComputeTarget:
+    """One compute target by its name in the workspace with that slug."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    found = _rows(home).filter(name__iexact=name).first()
+    if found is None:
+        raise NotFound(f"There is no compute target {name} in {home.name}.")
+    return found
+
+
+def compute_targets(*, workspace: Workspace) -> QuerySet[ComputeTarget]:
+    """The compute targets of a workspace that the caller has already been let into, by name."""
+    return _rows(workspace).order_by("name", "pk")
+
+
+def targets_to_watch() -> list[int]:
+    """Ids of the targets that drift checks look at: all of them."""
+    return list(ComputeTarget.objects.order_by("observed_at", "pk").values_list("pk", flat=True))
+
+
+def on_target(*, target: ComputeTarget) -> list[str]:
+    """Names of the services and endpoints that run on a target, sorted."""
+    rows: Any = getattr(target, "endpoints", None)
+    return sorted(rows.values_list("name", flat=True)) if rows is not None else []
+
+
+def _rows(workspace: Workspace) -> QuerySet[ComputeTarget]:
+    return ComputeTarget.objects.select_related("workspace__team", "created_by").filter(workspace=workspace)
+
+
+def arm_of(workspace: Workspace, subscription_id: str = "") -> Arm:
+    """Azure as the workspace reaches it; opens no connection. Another subscription for attached clusters."""
+    from compute.arm import ArmAccess
+
+    access = ArmAccess(
+        workspace.arm_endpoint, subscription_id or workspace.subscription_id, workspace.arm_credential,
+        workspace.arm_ca_file,
+    )  # fmt: skip
+    return _arm(access, workspace.resource_group)
+
+
+@lru_cache(maxsize=64)
+def _arm(access: ArmAccess, group: str) -> Arm:
+    from compute.arm import Arm
+
+    return Arm(access, registry_group=group)
+
+
+def open_cluster(target: ComputeTarget) -> Cluster:
+    """The target's Kubernetes cluster. Its kubeconfig comes from Azure, lives in memory for 5 minutes, and is
+    fetched anew when the cluster answers 401. Raises ClusterMissing (409) when Azure has no such cluster.
+    """
+    from compute.cluster import connect
+
+    key = (target.subscription_id, target.resource_group, target.cluster_name, target.workspace.arm_endpoint)
+    found = _open.get(target.pk)
+    if found and found[0] > time.monotonic() and found[1] == key:
+        return found[2]
+    forget_cluster(target)
+    cluster = connect(kubeconfig(target), renew=lambda: kubeconfig(target))
+    _open[target.pk] = (time.monotonic() + KUBECONFIG_SECONDS, key, cluster)
+    return cluster
+
+
+def forget_cluster(target: ComputeTarget) -> None:
+    """Drop the open connections of a target that is gone or has another kubeconfig now."""
+    _open.pop(target.pk, None)
+
+
+def kubeconfig(target: ComputeTarget) -> bytes:
+    """A kubeconfig of the target, fetched from Azure now; a secret: whoever hands it on has to audit it."""
+    from compute.arm import ArmNotFound
+
+    arm = arm_of(target.workspace, target.subscription_id)
+    try:
+        return arm.credentials(target.resource_group, target.cluster_name)
+    except ArmNotFound:
+        raise ClusterMissing(
+            f"Azure has no cluster {target.cluster_name} in {target.resource_group}: {target.name} is missing."
+        ) from None
+
+
+def credentials(*, target: ComputeTarget) -> bytes:
+    """A kubeconfig for a person, fetched now. Raises a Problem with 502 when Azure does not answer."""
+    try:
+        return kubeconfig(target)
+    except Retryable as trouble:
+        raise _unavailable(trouble) from None
+
+
+def vm_sizes(workspace: Workspace, region: str = "") -> list[VmSize]:
+    """The VM sizes of a region with bundled prices: Azure's live list, or the bundled table where it cannot be had."""
+    region = region or workspace.region
+    key = f"vm-sizes:{workspace.pk}:{region}"
+    names = cache.get(key)
+    if names is None:
+        live = _live_sizes(workspace, region)
+        names = [(s.name, s.vcpus, s.memory_gb, s.gpus, s.family) for s in live]
+        cache.set(key, names, SIZES_SECONDS if names else 60)
+    if not names:
+        return [size for size in sizes.bundled() if region not in sizes.REGIONS or region in size.usd_hour]
+    prices = {size.name.lower(): size.usd_hour for size in sizes.bundled()}
+    return [VmSize(*name, prices.get(name[0].lower(), {})) for name in names]
+
+
+def _live_sizes(workspace: Workspace, region: str) -> list[VmSize]:
+    try:
+        return arm_of(workspace).sizes(region)
+    except (Problem, Retryable) as trouble:
+        log.info("live_sizes_unavailable", region=region, reason=trouble.detail)
+        return []
+
+
+def size_known(*, workspace: Workspace, name: str, region: str) -> VmSize:
+    """One size by name: from the live list if we have it at hand, else from the bundled table. Opens no socket."""
+    names = cache.get(f"vm-sizes:{workspace.pk}:{region}")
+    if names:
+        return sizes.find(name, [VmSize(*each) for each in names])
+    return sizes.find(name)
+
+
+def usages(workspace: Workspace, region: str = "") -> list[Usage]:
+    """The vCPU quotas of a region; a Problem with 502 when Azure does not answer."""
+    try:
+        return arm_of(workspace).usages(region or workspace.region)
+    except Retryable as trouble:
+        raise _unavailable(trouble) from None
+
+
+def versions(workspace: Workspace, region: str = "") -> list[str]:
+    """The Kubernetes versions that AKS offers in a region, oldest first; empty when Azure does not say."""
+    region = region or workspace.region
+    key = f"aks-versions:{workspace.pk}:{region}"
+    found: list[str] | None = cache.get(key)
+    if found is None:
+        try:
+            found = [version.name for version in arm_of(workspace).versions(region)]
+        except (Problem, Retryable):
+            found = []
+        cache.set(key, found, VERSIONS_SECONDS if found else 60)
+    return found
+
+
+def clusters(workspace: Workspace) -> Iterable[ClusterView]:
+    """The clusters of the subscription that could be attached, by name; a Problem with 502 when Azure is silent."""
+    try:
+        return sorted(arm_of(workspace).clusters(), key=lambda view: view.name.lower())
+    except Retryable as trouble:
+        raise _unavailable(trouble) from None
+
+
+class AzureUnavailable(Problem):
+    status, code, title = 502, "azure_unavailable", "Azure does not answer"
+
+
+def _unavailable(trouble: Retryable) -> Problem:
+    return AzureUnavailable(f"{trouble.detail} Try again in a moment.")

@@ -1,0 +1,37 @@
+"""What a worker does with Azure and clusters, and the plans: which steps each operation has, with seconds allowed.
+
+Detach and delete begin with what runs on the target, so `endpoints/steps` lines those plans up from the steps here.
+"""
+
+from __future__ import annotations
+
+from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluster
+from compute.steps.create import await_created, settle_created, submit_create
+from compute.steps.drift import watch_target
+from compute.steps.inside import await_nodes, claim_cluster
+from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete
+from compute.steps.scale import await_scaled, settle_scaled, submit_scale
+from portal import operations
+from portal.types import OperationKind
+
+__all__ = ["await_deleted", "forget_target", "settle_removal", "submit_delete", "watch_target"]
+
+operations.define(
+    OperationKind.COMPUTE_CREATE,
+    (submit_create, 300),
+    (await_created, 3600),
+    (await_nodes, 900),
+    (claim_cluster, 120),
+    settle=settle_created,
+)
+operations.define(
+    OperationKind.COMPUTE_ATTACH,
+    (inspect_cluster, 120),
+    (authorize_portal, 900),
+    (reach_cluster, 120),
+    (claim_cluster, 120),
+    settle=settle_created,
+)
+operations.define(
+    OperationKind.COMPUTE_SCALE, (submit_scale, 600), (await_scaled, 3600), (await_nodes, 900), settle=settle_scaled
+)

@@ -1,0 +1,86 @@
+"""What steps and drift checks look at and leave inside a cluster: its nodes, and a note of whose it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+
+from compute import fit, queries
+from compute.cluster import Cluster
+from compute.models import ComputeTarget
+from compute.steps.waiting import patient, target_of
+from compute.types import ClusterView
+from portal.models import Operation
+from portal.types import Wait
+
+NAMESPACE = "slipway-system"
+LABELS = {"app.kubernetes.io/managed-by": "slipway"}
+
+
+def observed_nodes(cluster: Cluster) -> list[dict[str, Any]]:
+    """The nodes with what is free on them."""
+    return fit.nodes(cluster.observe("Node"), cluster.observe("Pod"))
+
+
+def store_observed(target: ComputeTarget, view: ClusterView | None, nodes: list[dict[str, Any]] | None) -> None:
+    """Write what was seen; what was not looked at this time stays."""
+    seen = dict(target.observed)
+    if view is not None:
+        seen |= {
+            "provisioning_state": view.provisioning_state, "power_state": view.power_state,
+            "kubernetes_version": view.kubernetes_version, "node_count": view.node_count, "pool": view.pool,
+        }  # fmt: skip
+    if nodes is not None:
+        seen |= {"nodes": nodes, "nodes_ready": sum(1 for node in nodes if node["ready"])}
+    ComputeTarget.objects.filter(pk=target.pk).update(observed=seen, observed_at=timezone.now())
+    target.observed = seen
+
+
+@patient
+def await_nodes(op: Operation) -> Wait | None:
+    """Wait until exactly the wanted nodes of the pool are there and ready."""
+    target = target_of(op)
+    nodes = observed_nodes(queries.open_cluster(target))
+    store_observed(target, None, nodes)
+    pool = target.observed.get("pool")
+    ours = [node for node in nodes if node["pool"] == pool] or nodes
+    ready = sum(1 for node in ours if node["ready"])
+    wanted = target.node_count
+    if ready < wanted or (len(ours) > wanted and not target.config.get("autoscaler")):
+        return Wait(
+            1, f"{ready} of {wanted} nodes are ready" if ready < wanted else f"{len(ours) - wanted} nodes leave"
+        )
+    return None
+
+
+@patient
+def claim_cluster(op: Operation) -> Wait | None:
+    """Leave a note in the cluster that says which workspace uses it, and as what."""
+    target = target_of(op)
+    cluster = queries.open_cluster(target)
+    cluster.apply(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}},
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": note_name(target), "namespace": NAMESPACE, "labels": LABELS},
+                "data": {"workspace": target.workspace.slug, "compute_target": target.name, "id": str(target.pk)},
+            },
+        ]
+    )
+    return None
+
+
+def unclaim(cluster: Cluster, target: ComputeTarget) -> None:
+    """Take our note away, and the namespace with the last note."""
+    cluster.remove("ConfigMap", namespace=NAMESPACE, name=note_name(target))
+    selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
+    if not cluster.observe("ConfigMap", namespace=NAMESPACE, selector=selector):
+        cluster.remove("Namespace", namespace="", name=NAMESPACE)
+
+
+def note_name(target: ComputeTarget) -> str:
+    """The name of our note; two portals or workspaces have two."""
+    return f"owner-{target.workspace.slug}-{target.pk}".replace("_", "-").lower()[:63]

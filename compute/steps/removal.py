@@ -1,0 +1,90 @@
+"""Detach and delete. Their plans are in endpoints/steps: what runs on the target goes first."""
+
+from __future__ import annotations
+
+from compute import queries
+from compute.arm import ArmBusy
+from compute.models import ComputeTarget
+from compute.steps.inside import unclaim
+from compute.steps.waiting import AzureFailed, accept, arm_for, follow, patient, pause, target_of, view_of
+from compute.types import ComputeState
+from portal.models import Operation
+from portal.problems import Problem, Retryable
+from portal.types import OperationKind, OperationState, Wait
+
+TRIES_TO_REACH = 4
+
+
+@patient
+def forget_target(op: Operation) -> Wait | None:
+    """Take our note out of the cluster; a cluster that is gone has none, and force passes one that is silent."""
+    target = target_of(op)
+    if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
+        return None
+    try:
+        unclaim(queries.open_cluster(target), target)
+    except queries.ClusterMissing:
+        return None
+    except (Retryable, Problem):
+        if not op.input.get("force") or op.memo.get("troubles", 0) + 1 < TRIES_TO_REACH:
+            raise
+    return None
+
+
+@patient
+def submit_delete(op: Operation) -> Wait | None:
+    """DELETE the cluster unless it is gone or going; what Azure does with it at present is aborted first."""
+    if op.memo.get("accepted"):
+        return None
+    target = target_of(op)
+    arm = arm_for(target)
+    view = view_of(target, arm)
+    if view is None or view.provisioning_state.lower() == "deleting":
+        accept(op, None)
+        return None
+    if not view.is_settled:
+        if not op.memo.get("aborted"):
+            op.memo["aborted"] = True
+            arm.abort(target.resource_group, target.cluster_name)
+        return Wait(2, f"Azure stops what it does with the cluster ({view.provisioning_state})")
+    try:
+        accept(op, arm.delete(target.resource_group, target.cluster_name))
+    except ArmBusy as busy:
+        return Wait(5, busy.detail)
+    return None
+
+
+@patient
+def await_deleted(op: Operation) -> Wait | None:
+    """Follow Azure until the cluster is gone."""
+    if not op.memo.get("accepted"):
+        again = submit_delete(op)
+        return again or Wait(0, "Submitted again")
+    target = target_of(op)
+    arm = arm_for(target)
+    wait = follow(op, target, arm)
+    if wait is not None:
+        return wait
+    view, error = view_of(target, arm), op.memo.pop("azure_error", "")
+    if view is None:
+        return None
+    if not view.is_settled:
+        return pause(op, None, f"Azure: {view.provisioning_state}")
+    op.memo.pop("accepted", None)
+    op.memo.pop("operation_url", None)
+    raise AzureFailed(error or f"Azure still has the cluster {target.cluster_name} as {view.provisioning_state}.")
+
+
+def settle_removal(op: Operation) -> None:
+    """The row goes with a detach or delete that ended well; else it stays, with the reason."""
+    target = ComputeTarget.objects.filter(pk=op.input["target_id"]).first()
+    if target is None:
+        return
+    if op.state == OperationState.SUCCEEDED:
+        queries.forget_cluster(target)
+        target.delete()
+        return
+    reason = str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
+    begun = op.kind == OperationKind.COMPUTE_DELETE and "accepted" in op.memo
+    state = ComputeState.FAILED if begun else op.input.get("state_before", ComputeState.FAILED)
+    ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason=reason)

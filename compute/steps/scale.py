@@ -1,0 +1,77 @@
+"""Change the node count of a cluster's pool."""
+
+from __future__ import annotations
+
+from compute import queries
+from compute.models import ComputeTarget
+from compute.steps.inside import store_observed
+from compute.steps.waiting import (
+    BUSY_PAUSE,
+    accept,
+    arm_for,
+    follow,
+    mark,
+    patient,
+    pause,
+    settled_view,
+    target_of,
+    view_of,
+)
+from compute.types import ClusterView, ComputeState
+from portal.models import Operation
+from portal.types import OperationState, Wait
+
+
+@patient
+def submit_scale(op: Operation) -> Wait | None:
+    """PUT the pool with the wanted count unless Azure has, or is getting to, that count already."""
+    if op.memo.get("accepted"):
+        return None
+    target = target_of(op)
+    ComputeTarget.objects.filter(pk=target.pk).update(node_count=op.input["node_count"])
+    mark(target, ComputeState.SCALING)
+    arm = arm_for(target)
+    view = view_of(target, arm)
+    if view is None:
+        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
+    if view.node_count == op.input["node_count"] and view.provisioning_state.lower() not in ("failed", "canceled"):
+        accept(op, None)
+    elif not view.is_settled:
+        return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.provisioning_state}")
+    else:
+        accept(op, arm.scale(target.resource_group, target.cluster_name, view.pool, op.input["node_count"]))
+    return None
+
+
+@patient
+def await_scaled(op: Operation) -> Wait | None:
+    """Follow Azure until the pool has the wanted count."""
+    if not op.memo.get("accepted"):
+        again = submit_scale(op)
+        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
+    target = target_of(op)
+    arm = arm_for(target)
+    wait = follow(op, target, arm)
+    if wait is not None:
+        return wait
+    view: ClusterView | None = settled_view(op, target, arm)
+    if view is not None and not view.is_settled:
+        return pause(op, None, f"Azure: {view.provisioning_state}")
+    store_observed(target, view, None)
+    return None
+
+
+def settle_scaled(op: Operation) -> None:
+    """Succeeded with the new count; refused: as before; begun and failed: Failed, with the reason."""
+    rows = ComputeTarget.objects.filter(pk=op.input["target_id"])
+    if op.state == OperationState.SUCCEEDED:
+        rows.update(state=ComputeState.SUCCEEDED, reason="")
+        return
+    reason = str((op.error or {}).get("detail", "")) or f"Scaling ended as {op.state}."
+    if op.memo.get("accepted") or op.memo.get("azure_ended"):
+        rows.update(state=ComputeState.FAILED, reason=reason)
+    else:
+        before = op.input
+        rows.update(
+            state=before["state_before"], node_count=before["node_count_before"], reason=f"Not scaled: {reason}"
+        )

@@ -1,0 +1,130 @@
+"""What the steps of compute share: patience with Azure, following a long job by its URL, ownership."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from compute import queries
+from compute.arm import GONE, Arm, ArmBusy
+from compute.models import ComputeTarget
+from compute.types import Accepted, ClusterView, ComputeState
+from portal import operations
+from portal.models import Operation
+from portal.problems import Problem, Retryable
+from portal.types import OperationState, Wait
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
+BUSY_PAUSE = 10.0
+StepFunction = Callable[[Operation], Wait | None]
+
+
+class AzureFailed(Problem):
+    status, code, title = 502, "azure_failed", "Azure could not do it"
+
+
+class AttachRefused(Problem):
+    status, code, title = 422, "attach_refused", "The cluster cannot be attached"
+
+
+def patient(step: StepFunction) -> StepFunction:
+    """Let a step wait out trouble of the network or Azure until its deadline, instead of failing after five tries."""
+
+    @wraps(step)
+    def run(op: Operation) -> Wait | None:
+        try:
+            answer = step(op)
+        except Retryable as trouble:
+            tries = op.memo["troubles"] = op.memo.get("troubles", 0) + 1
+            return Wait(max(trouble.after or 0, min(LONGEST_PAUSE, 2.0 ** (tries - 1))), trouble.detail)
+        except ArmBusy as busy:
+            return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy.detail}")
+        op.memo.pop("troubles", None)
+        return answer
+
+    return run
+
+
+def target_of(op: Operation) -> ComputeTarget:
+    """The compute target that the operation is about."""
+    return ComputeTarget.objects.select_related("workspace").get(pk=op.input["target_id"])
+
+
+def arm_for(target: ComputeTarget) -> Arm:
+    """Azure in the target's subscription."""
+    return queries.arm_of(target.workspace, target.subscription_id)
+
+
+def view_of(target: ComputeTarget, arm: Arm) -> ClusterView | None:
+    """The cluster as Azure has it now, or None."""
+    return arm.get_cluster(target.resource_group, target.cluster_name)
+
+
+def mark(target: ComputeTarget, state: ComputeState) -> None:
+    """Set the row's state where it differs, e.g. when a failed operation is run again."""
+    if target.state != state:
+        ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason="")
+
+
+def accept(op: Operation, accepted: Accepted | None) -> None:
+    """Store at once that Azure took the job; None: it is under way without a URL that we know."""
+    url = accepted.operation_url if accepted else ""
+    pause = accepted.retry_after if accepted else None
+    operations.remember(op, accepted=True, operation_url=url, polls=0, first_pause=pause)
+
+
+def follow(op: Operation, target: ComputeTarget, arm: Arm) -> Wait | None:
+    """One look at the accepted job. A Wait while it runs, else None with the reason of a failure in `azure_error`.
+
+    When the URL is unknown to Azure by now, the cluster itself tells.
+    """
+    url = op.memo.get("operation_url")
+    if url:
+        poll = arm.poll(url)
+        if poll.is_over:
+            failed = poll.status.lower() != "succeeded"
+            op.memo["azure_error"] = (poll.error or f"Azure ended it as {poll.status}.") if failed else ""
+            return None
+        if poll.status != GONE:
+            return pause(op, poll.retry_after, f"Azure: {poll.status}")
+        op.memo["operation_url"] = ""
+    view = view_of(target, arm)
+    if view is not None and not view.is_settled:
+        return pause(op, None, f"Azure: {view.provisioning_state}")
+    op.memo.setdefault("azure_error", "")
+    return None
+
+
+def pause(op: Operation, asked: float | None, note: str) -> Wait:
+    """Wait as long as Azure asked, else 5 s growing to 30 s."""
+    polls = op.memo["polls"] = op.memo.get("polls", 0) + 1
+    seconds = asked if asked is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 1.5 ** (polls - 1))
+    return Wait(seconds, note)
+
+
+def settled_view(op: Operation, target: ComputeTarget, arm: Arm) -> ClusterView | None:
+    """The cluster after its job ended well. Raises AzureFailed otherwise; a retry then submits again."""
+    view = view_of(target, arm)
+    state = view.provisioning_state if view else "gone"
+    error = op.memo.pop("azure_error", "")
+    if view is None or error or state.lower() in ("failed", "canceled"):
+        for name in ("accepted", "operation_url", "polls", "first_pause"):
+            op.memo.pop(name, None)
+        op.memo["azure_ended"] = state
+        raise AzureFailed(error or f"Azure has the cluster {target.cluster_name} as {state}, without a reason.")
+    return view
+
+
+def ending(op: Operation) -> tuple[ComputeState, str]:
+    """The row's state and reason for how an operation ended."""
+    reason = str((op.error or {}).get("detail", ""))
+    if op.state == OperationState.SUCCEEDED:
+        return ComputeState.SUCCEEDED, ""
+    if op.state == OperationState.CANCELLED:
+        return ComputeState.CANCELED, "Cancelled. What Azure has begun goes on; delete removes it."
+    return ComputeState.FAILED, reason
+
+
+def owner_mark(target: ComputeTarget) -> str:
+    """The value of our tag on a cluster that we created for this row."""
+    return f"{target.workspace.slug}.{target.pk}"
