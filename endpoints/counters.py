@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-# Where to read them: answers and their times per endpoint, version and status, and what is under way per version.
-PATH = "/stats/prometheus?usedonly&filter=scoring%5C.(requests%7Cduration)%7Cupstream_rq_(pending_)%3Factive$"
+# Where to read them: answers and times per endpoint, version and status; replicas and what is under way per version.
+PATH = (
+    "/stats/prometheus?usedonly&filter="
+    "scoring%5C.(requests%7Cduration)%7Cupstream_rq_(pending_)%3Factive$%7Cmembership_healthy$"
+)
 # Refused before a model saw them: these say nothing about a version.
 NOT_ANSWERED = frozenset({"401", "403", "404", "413", "429"})
 LINE = re.compile(r"^envoy_scoring_(requests|duration_bucket|duration_sum)\{([^}]*)\} ([0-9.e+]+)$")
-ACTIVE = re.compile(r'^envoy_cluster_upstream_rq_(?:pending_)?active\{envoy_cluster_name="([^"/]+)/([^"]+)"\} (\d+)$')
+GAUGE = re.compile(r'^envoy_cluster_(\w+)\{envoy_cluster_name="([^"/]+)/([^"]+)"\} (\d+)$')
+ACTIVE, HOSTS = ("upstream_rq_active", "upstream_rq_pending_active"), ("membership_healthy",)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 Key = tuple[str, str, str]
 
@@ -63,12 +67,16 @@ def parse(text: str) -> Reading:
     return found
 
 
-def under_way(text: str) -> dict[tuple[str, str], int]:
-    """(endpoint, version) -> requests that wait or are being answered now, from the same page."""
+def gauges(text: str, names: tuple[str, ...]) -> dict[tuple[str, str], int]:
+    """(endpoint, version) -> the sum of these gauges of its cluster, from the same page.
+
+    `ACTIVE`: requests that wait or are being answered; `HOSTS`: replicas that take requests.
+    """
     found: dict[tuple[str, str], int] = {}
     for line in text.splitlines():
-        if match := ACTIVE.match(line):
-            found[match[1], match[2]] = found.get((match[1], match[2]), 0) + int(match[3])
+        match = GAUGE.match(line)
+        if match and match[1] in names:
+            found[match[2], match[3]] = found.get((match[2], match[3]), 0) + int(match[4])
     return found
 
 

@@ -185,6 +185,12 @@ def gateway(*, target_id: int) -> Gateway | None:
     return rows.filter(compute_target_id=target_id, state=GatewayState.READY).first()
 
 
+def gateways_to_look_at() -> list[int]:
+    """Ids of the gateways that answer and carry something."""
+    rows = Gateway.objects.filter(state=GatewayState.READY, compute_target__endpoints__isnull=False)
+    return sorted(set(rows.values_list("pk", flat=True)))
+
+
 def signing_keys() -> QuerySet[SigningKey]:
     """The keys whose tokens gateways take, newest first."""
     return SigningKey.objects.filter(retired_at__isnull=True).order_by("-pk")

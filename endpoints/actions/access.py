@@ -77,7 +77,9 @@ def _update(endpoint: Endpoint, actor: User) -> Operation:
 
 def _needs(endpoint: Endpoint, mode: AuthMode) -> None:
     if endpoint.auth != mode:
-        raise WrongAuth(f"{endpoint.name} takes {_AUTH[endpoint.auth]}, not {_AUTH[mode]}. Change its auth mode first.")
+        raise WrongAuth(
+            f"{endpoint.name} takes {_AUTH[AuthMode(endpoint.auth)]}, not {_AUTH[mode]}. Change its auth mode first."
+        )
 
 
 _AUTH = {AuthMode.KEY: "keys", AuthMode.TOKEN: "tokens", AuthMode.NONE: "every caller"}
@@ -156,10 +158,9 @@ def signing_key_rotate() -> SigningKey:
 
     Gateways learn the new key within seconds, since their published files are compared with the rows on each reading.
     """
+    before = queries.signing_keys().first()
     fresh = _new_signing_key()
-    old = SigningKey.objects.filter(
-        retired_at__isnull=True, pk__lt=fresh.pk, created_at__lt=timezone.now() - timedelta(hours=25)
-    )
-    newest_old = SigningKey.objects.filter(pk__lt=fresh.pk).order_by("-pk").first()
-    old.exclude(pk=newest_old.pk if newest_old else None).update(retired_at=timezone.now())
+    old = queries.signing_keys().filter(created_at__lt=timezone.now() - timedelta(hours=25))
+    if before is not None:
+        old.exclude(pk__in=[before.pk, fresh.pk]).update(retired_at=timezone.now())
     return fresh

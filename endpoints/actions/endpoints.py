@@ -116,14 +116,13 @@ def endpoint_describe(
 ) -> Endpoint:  # fmt: skip
     """Change description and tags, and add properties, which can be written once. Nothing restarts."""
     before = _described(endpoint)
-    changed = sorted(
-        name for name in properties or {} if endpoint.properties.get(name, properties[name]) != properties[name]
-    )
+    given = dict(properties or {})
+    changed = sorted(name for name in given if endpoint.properties.get(name, given[name]) != given[name])
     if changed:
         raise Invalid(f"Properties are written once: {', '.join(changed)} cannot change. Use tags for what changes.")
     endpoint.description = endpoint.description if description is None else description
     endpoint.tags = endpoint.tags if tags is None else dict(tags)
-    endpoint.properties = {**endpoint.properties, **(properties or {})}
+    endpoint.properties = {**endpoint.properties, **given}
     endpoint.save(update_fields=["description", "tags", "properties", "updated_at"])
     audit.record(
         action=f"{endpoint.kind.lower()}.described", on=endpoint, actor=actor, before=before,

@@ -105,7 +105,7 @@ class Namespace:
         return str(item["metadata"]["resourceVersion"])
 
     def _keep(self, item: dict[str, Any]) -> str:
-        service = (item["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
+        service = str((item["metadata"].get("labels") or {}).get("kubernetes.io/service-name", ""))
         self._slices[item["metadata"]["name"]] = (service, ready_addresses(item))
         return service
 

@@ -36,7 +36,6 @@ REMOVE = (
     (unroute_version, 60), (confirm_unrouted, 60), (drain_version, 400), (unload_version, 60), (confirm_unloaded, 60),
     (remove_workloads, 300),
 )  # fmt: skip
-EMPTY = ((remove_endpoints, 300), (remove_gateway, 300))
 
 for kind in (Kind.SERVICE_CREATE, Kind.ENDPOINT_CREATE, Kind.VERSION_CREATE):
     operations.define(kind, *BUILD, *DEPLOY, *REACH, settle=settle_deployed)
@@ -49,11 +48,14 @@ operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 6
 operations.define(Kind.VERSION_DELETE, *REMOVE, settle=settle_version_removed)
 for kind in (Kind.SERVICE_DELETE, Kind.ENDPOINT_DELETE):
     operations.define(kind, *REMOVE, settle=settle_endpoint_removed)
-operations.define(Kind.COMPUTE_DETACH, *EMPTY, (compute.forget_target, 60), settle=settle_target_removal)
 operations.define(
-    Kind.COMPUTE_DELETE,
-    *EMPTY,
-    (compute.submit_delete, 60),
-    (compute.await_deleted, 3600),
+    Kind.COMPUTE_DETACH,
+    (remove_endpoints, 300),
+    (remove_gateway, 300),
+    (compute.forget_target, 120),
     settle=settle_target_removal,
+)
+# A deleted cluster takes all that runs on it along: nothing is taken out of it before.
+operations.define(
+    Kind.COMPUTE_DELETE, (compute.submit_delete, 600), (compute.await_deleted, 3600), settle=settle_target_removal
 )

@@ -40,6 +40,7 @@ class Look:
     answered: dict[tuple[str, str], Tally]
     seconds: float
     steady: dict[tuple[str, str], int]
+    hosts: dict[tuple[str, str], int]
 
 
 def look(gateway_id: int) -> None:
@@ -51,6 +52,7 @@ def look(gateway_id: int) -> None:
             return
         cluster = compute.open_cluster(row.compute_target)
         for version in _versions(row):
+            _note_hosts(version, seen)
             _adapt(version, seen)
             _scale(cluster, version, seen)
         _follow_rows(cluster, row)
@@ -75,7 +77,7 @@ def read_counters(row: Gateway) -> Look | None:
     fresh = {uid: counters.parse(text) for uid, text in pages.items()}
     old = {uid: counters.unpack(stored) for uid, stored in row.readings.get("counters", {}).items()}
     answered = counters.total(counters.since(old.get(uid, {}), reading) for uid, reading in fresh.items())
-    active = _sum(counters.under_way(text) for text in pages.values())
+    active = _sum(counters.gauges(text, counters.ACTIVE) for text in pages.values())
     earlier = row.readings.get("active", {})
     readings = {
         "counters": {uid: counters.pack(reading) for uid, reading in fresh.items()},
@@ -85,7 +87,12 @@ def read_counters(row: Gateway) -> Look | None:
         Gateway.objects.filter(pk=row.pk).update(readings=readings)
         load = _store(row, answered, now)
     seconds = (now - before).total_seconds() if before else LEAST_SECONDS
-    return Look(load, seconds, {key: min(count, earlier.get("|".join(key), 0)) for key, count in active.items()})
+    steady = {key: min(count, earlier.get("|".join(key), 0)) for key, count in active.items()}
+    hosts: dict[tuple[str, str], int] = {}
+    for text in pages.values():
+        for key, count in counters.gauges(text, counters.HOSTS).items():
+            hosts[key] = max(count, hosts.get(key, 0))
+    return Look(load, seconds, steady, hosts)
 
 
 def _sum(parts: Iterable[dict[tuple[str, str], int]]) -> dict[tuple[str, str], int]:
@@ -136,6 +143,15 @@ def _add(version: EndpointVersion, start: datetime, code: str, tally: Tally) -> 
 def _versions(row: Gateway) -> list[EndpointVersion]:
     rows = EndpointVersion.objects.select_related("endpoint", "deployment")
     return list(rows.filter(endpoint__compute_target_id=row.compute_target_id, is_loaded=True).order_by("pk"))
+
+
+def _note_hosts(version: EndpointVersion, seen: Look) -> None:
+    """A version that lost its last replica gives its share away within a second or two."""
+    # Envoy does not list a gauge that was never above 0: what was seen before and is not listed has none.
+    unseen = None if version.hosts is None or not seen.hosts else 0
+    hosts = seen.hosts.get((version.endpoint.name, version.name), unseen)
+    if hosts is not None and hosts != version.hosts:
+        EndpointVersion.objects.filter(pk=version.pk).update(hosts=hosts)
 
 
 def _adapt(version: EndpointVersion, seen: Look) -> None:

@@ -58,9 +58,9 @@ def signature(gateway: Gateway) -> str:
     rows = EndpointVersion.objects.filter(endpoint__compute_target_id=gateway.compute_target_id).order_by("pk")
     facts = rows.values_list(
         "pk", "endpoint__generation", "endpoint__auth", "traffic_percentile", "is_default", "is_loaded", "is_routed",
-        "expected_ms", "deployment__revision", "deployment__wanted_replicas", "deployment__ready_replicas",
+        "expected_ms", "deployment__revision", "deployment__wanted_replicas", "hosts", "deployment__ready_replicas",
     )  # fmt: skip
-    told = [[str(fact) for fact in row[:-1]] + [str(row[-1] > 0)] for row in facts]
+    told = [[*map(str, row[:-2]), (row[-1] if row[-2] is None else row[-2]) > 0] for row in facts]
     kids = list(queries.signing_keys().values_list("kid", flat=True))
     return hashlib.sha256(json.dumps([told, kids, gateway.tls_certificate]).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ from endpoints.models import Endpoint, Gateway
 from endpoints.steps import picture
 
 from portal.models import Operation
-from portal.problems import Problem, Retryable
+from portal.problems import NotFound, Problem, Retryable
 from portal.types import Wait
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ class LeaseLost(Retryable):
 
 def target_of(op: Operation) -> ComputeTarget:
     """The compute target that the operation's endpoint is on."""
-    found = Endpoint.objects.select_related("compute_target__workspace").get(pk=op.input["endpoint_id"])
+    rows = Endpoint.objects.select_related("compute_target__workspace")
+    found = rows.filter(pk=op.input["endpoint_id"]).first()
+    if found is None:
+        raise NotFound(f"{op.target_name} was deleted meanwhile.")
     return found.compute_target
 
 
@@ -91,7 +94,7 @@ def lease(row: Gateway) -> Iterator[Gateway | None]:
 
 
 def publish(cluster: Cluster, row: Gateway, *, anew: bool = False) -> dict[str, str] | None:
-    """Write what changed since the last publish; answers the files' versions, or None while somebody else publishes.
+    """Write what changed since the last publish; answers the files' versions, or None while another one publishes.
 
     `anew` writes all files with a new counter, for an Envoy that did not take the last ones.
     """
@@ -113,7 +116,7 @@ def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, cha
     size = sum(len(text) for text in files.config.values())
     if size > LARGEST:
         raise TooMuch(
-            f"The routes of {mine.compute_target.name} would take {size:,} bytes, and at most {LARGEST:,} are possible. "
+            f"The routes of {mine.compute_target.name} would take {size:,} bytes; at most {LARGEST:,} are possible. "
             "Delete versions that get no traffic, or use another compute target."
         )
     # Forgotten before the write: if we die in it, the next publisher gives these files a new counter.

@@ -10,7 +10,10 @@ from deployments import steps as deployments
 from endpoints.models import EndpointVersion
 from endpoints.steps import settle
 from portal.models import Operation
+from portal.problems import Retryable
 from portal.types import OperationState, Wait
+
+TRIES = 4
 
 
 def remove_endpoints(op: Operation) -> Wait | None:
@@ -24,8 +27,18 @@ def remove_endpoints(op: Operation) -> Wait | None:
     if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
         op.memo["unreachable"] = True
         return None
-    cluster = compute.open_cluster(target)
-    left = [row for row in rows if not deployments.remove_from(cluster, row.deployment)]
+    try:
+        cluster = compute.open_cluster(target)
+        left = [row for row in rows if not deployments.remove_from(cluster, row.deployment)]
+    except compute.ClusterMissing:
+        op.memo["unreachable"] = True
+        return None
+    except Retryable:
+        op.memo["silent"] = op.memo.get("silent", 0) + 1
+        if not op.input.get("force") or op.memo["silent"] < TRIES:
+            raise
+        op.memo["unreachable"] = True  # only force goes on without a cluster that is silent
+        return None
     return Wait(0.5, f"Waiting for {len(left)} deployments to end") if left else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from deployments import steps as deployments
 from endpoints.models import Endpoint, EndpointVersion
 from endpoints.types import EndpointState
@@ -55,7 +57,7 @@ def drop_endpoints(pks: list[int]) -> None:
     Endpoint.objects.filter(pk__in=pks).delete()
 
 
-def drop_versions(pks: object) -> None:
+def drop_versions(pks: Iterable[int]) -> None:
     """Delete the rows of versions and their deployments."""
     rows = list(EndpointVersion.objects.select_related("deployment").filter(pk__in=pks))
     for row in rows:

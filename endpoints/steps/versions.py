@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from compute import queries as compute
 from compute.types import ComputeState
 from endpoints.gateway.routes import cluster_name
-from endpoints.models import Endpoint, EndpointVersion
+from endpoints.models import EndpointVersion
 from endpoints.steps import numbers, picture, publish
 from portal.models import Operation
 from portal.types import Wait
@@ -101,7 +101,7 @@ def unload_version(op: Operation) -> Wait | None:
     """Make the gateway forget the version's replicas."""
     if not op.memo["published"]:
         return None
-    _concerned(op).update(is_loaded=False)
+    _concerned(op).update(is_loaded=False, hosts=None)
     return publish.publish_now(op)
 
 
@@ -112,7 +112,7 @@ def confirm_unloaded(op: Operation) -> Wait | None:
 
 def _gauges(op: Operation, row: EndpointVersion, gauge: str) -> list[int]:
     """A gauge of the version's cluster in each gateway pod."""
-    target = Endpoint.objects.select_related("compute_target__workspace").get(pk=op.input["endpoint_id"]).compute_target
+    target = publish.target_of(op)
     cluster, gateway = compute.open_cluster(target), publish.gateway_of(target)
     name = f"cluster.{cluster_name(row.endpoint.name, row.name)}.{gauge}"
     path = f"/stats?format=json&filter={quote('^' + name.replace('.', chr(92) + '.') + '$', safe='')}"

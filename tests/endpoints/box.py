@@ -56,7 +56,7 @@ class Replica(ThreadingHTTPServer):
                 self.end_headers()
                 self.wfile.write(text)
 
-            do_GET = do_POST
+            do_GET = do_POST  # noqa: N815  (http.server looks for this name)
 
             def log_message(self, *args: object) -> None:
                 """Quiet."""

@@ -128,9 +128,15 @@ def test_nothing_deploys_to_a_compute_target_that_is_missing(us: Caller, target:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"surprise": 1}, "Unknown: surprise"), ({"environment": None}, "environment"), ({"environment": "sk"}, "name:version"),
-     ({"models": ["iris"]}, "name:version"), ({"deployment_config": [1]}, "JSON object"), ({"name": None}, "name")],
-)  # fmt: skip
+    [
+        ({"surprise": 1}, "Unknown: surprise"),
+        ({"environment": None}, "environment"),
+        ({"environment": "sk"}, "name:version"),
+        ({"models": ["iris"]}, "name:version"),
+        ({"deployment_config": [1]}, "JSON object"),
+        ({"name": None}, "name"),
+    ],
+)
 def test_a_wrong_shape_is_refused_with_the_member(us: Caller, change: dict[str, Any], words: str) -> None:
     answer = us.post("services/", {**body(), **change})
     assert answer.status_code == 400
@@ -145,7 +151,8 @@ def test_readers_may_look_and_not_change(us: Caller, as_: Any, reader: User) -> 
     for answer in (
         them.post("services/", body("other")), them.patch("services/iris/", {"description": "x"}),
         them.delete("services/iris/"), them.post("services/iris/keys/"), them.post("services/iris/token/", {}),
-        them.post("services/iris/keys/regenerate/", {"slot": "primary"}), them.post("services/iris/score/", {"body": 1}),
+        them.post("services/iris/keys/regenerate/", {"slot": "primary"}),
+        them.post("services/iris/score/", {"body": 1}),
     ):  # fmt: skip
         assert answer.status_code == 403, answer.content
 
@@ -239,9 +246,14 @@ def test_a_key_of_another_service_of_the_gateway_is_refused_without_naming_it(us
 
 @pytest.mark.parametrize(
     ("config", "auth"),
-    [({}, "Key"), ({"authEnabled": True}, "Key"), ({"tokenAuthEnabled": True}, "Token"), ({"authEnabled": False}, "None"),
-     ({"authEnabled": False, "tokenAuthEnabled": True}, "Token")],
-)  # fmt: skip
+    [
+        ({}, "Key"),
+        ({"authEnabled": True}, "Key"),
+        ({"tokenAuthEnabled": True}, "Token"),
+        ({"authEnabled": False}, "None"),
+        ({"authEnabled": False, "tokenAuthEnabled": True}, "Token"),
+    ],
+)
 def test_token_auth_alone_switches_key_auth_off(us: Caller, config: dict[str, Any], auth: str) -> None:
     service(us, deployment_config=config)
     assert us.get("services/iris/").json()["auth"] == auth

@@ -66,10 +66,12 @@ def test_the_queue_is_as_long_as_the_longest_wait_allows(
     assert counters.queue_length(wait, expected, replicas, concurrency) == length
 
 
-def test_what_waits_and_what_is_being_answered_is_under_way() -> None:
+def test_gauges_are_summed_per_version() -> None:
     page = (
         'envoy_cluster_upstream_rq_active{envoy_cluster_name="iris/a"} 3\n'
         'envoy_cluster_upstream_rq_pending_active{envoy_cluster_name="iris/a"} 4\n'
         'envoy_cluster_upstream_rq_active{envoy_cluster_name="admin"} 1\n'
+        'envoy_cluster_membership_healthy{envoy_cluster_name="iris/a"} 2\n'
     )
-    assert counters.under_way(page) == {("iris", "a"): 7}
+    assert counters.gauges(page, counters.ACTIVE) == {("iris", "a"): 7}
+    assert counters.gauges(page, counters.HOSTS) == {("iris", "a"): 2}

@@ -201,7 +201,18 @@ def test_the_real_page_of_numbers_is_understood(box: Box) -> None:
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(box.score, "slow", "", {"sleep": 0.5}) for _ in range(2)]
         time.sleep(0.2)
-        assert counters.under_way(box.probe(counters.PATH)[2].decode())["slow", "slow"] == 2
+        page = box.probe(counters.PATH)[2].decode()
+        assert counters.gauges(page, counters.ACTIVE)["slow", "slow"] == 2
+        ready = {
+            ("iris", "a"),
+            ("iris", "b"),
+            ("other", "a"),
+            ("token", "a"),
+            ("open", "a"),
+            ("slow", "slow"),
+            ("loading", "a"),
+        }
+        assert counters.gauges(page, counters.HOSTS) == dict.fromkeys(ready, 1)
         assert {call.result()[0] for call in calls} == {200, 504}
     time.sleep(1.2)
     seen = counters.since(before, counters.parse(box.probe(counters.PATH)[2].decode()))
