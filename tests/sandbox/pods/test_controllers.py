@@ -217,7 +217,7 @@ async def test_deleting_a_deployment_takes_its_sets_and_pods_along(world: World)
     assert len(pids) == 2
     world.store.delete(CLUSTER, "deployments", "default", "web")
     await until(lambda: not world.pods() and not world.store.list(CLUSTER, "replicasets"))
-    assert not world.kubelet.processes()
+    await until(lambda: not world.kubelet.processes())
 
 
 async def test_a_new_namespace_gets_its_account_and_certificates_and_a_deleted_one_empties(world: World) -> None:
@@ -238,7 +238,7 @@ async def test_a_new_namespace_gets_its_account_and_certificates_and_a_deleted_o
     world.store.delete(CLUSTER, "namespaces", None, "team")
     assert world.store.get(CLUSTER, "namespaces", None, "team")["status"]["phase"] == "Terminating"
     await until(lambda: world.store.get(CLUSTER, "namespaces", None, "team") is None)
-    assert not world.kubelet.processes()
+    await until(lambda: not world.kubelet.processes())
     assert not world.store.list(CLUSTER, "configmaps", "team")
 
 
