@@ -1,0 +1,135 @@
+"""Tables of deployments: artifacts, models, environments, and what runs where."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+from compute.models import ComputeTarget
+from deployments.types import ArtifactKind, DeploymentState, EnvironmentState
+from portal.models import User, Workspace
+
+
+class Artifact(models.Model):
+    """A blob that a workspace may read; the bytes lie under their SHA-256 in the artifact storage."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="artifacts")
+    digest = models.CharField(max_length=64)
+    size = models.BigIntegerField(help_text="Bytes.")
+    kind = models.CharField(max_length=5, choices=ArtifactKind.choices)
+    is_archive = models.BooleanField(default=False, help_text="A tar, to be unpacked.")
+    files = models.JSONField(default=list, help_text="[{path, size, sha256}]")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["workspace", "digest"], name="artifact_once")]
+
+
+class RegisteredModel(models.Model):
+    """A registered artifact, versioned 1, 2, 3 … under a name."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="models")
+    name = models.CharField(max_length=255)
+    version = models.PositiveIntegerField()
+    artifact = models.ForeignKey(Artifact, on_delete=models.PROTECT, related_name="models")
+    files = models.JSONField(default=list, help_text="[{path, size, sha256}]")
+    size = models.BigIntegerField(help_text="Bytes of all files.")
+    framework = models.CharField(max_length=60, blank=True)
+    framework_version = models.CharField(max_length=60, blank=True)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict)
+    properties = models.JSONField(default=dict)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["workspace", "name", "version"], name="model_once")]
+        indexes: ClassVar = [models.Index(fields=["workspace", "-created_at"], name="model_list")]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @property
+    def ref(self) -> str:
+        """Stable reference for operations and history."""
+        return f"model:{self.pk}"
+
+
+class Environment(models.Model):
+    """What a scoring script needs to run; built once per content hash."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="environments")
+    name = models.CharField(max_length=255)
+    version = models.PositiveIntegerField()
+    spec = models.JSONField(help_text='{"python", "pip": […]}, {"conda": text} or {"image": name}')
+    content_hash = models.CharField(max_length=64)
+    state = models.CharField(max_length=9, choices=EnvironmentState.choices, default=EnvironmentState.NOT_BUILT)
+    image = models.CharField(max_length=500, blank=True)
+    run_id = models.CharField(max_length=100, blank=True, help_text="Of the newest build in the registry.")
+    log = models.TextField(blank=True, help_text="The end of the newest build's log.")
+    reason = models.TextField(blank=True)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=dict)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["workspace", "name", "version"], name="environment_once")
+        ]
+        indexes: ClassVar = [models.Index(fields=["workspace", "content_hash"], name="environment_hash")]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @property
+    def ref(self) -> str:
+        """Stable reference for operations and history."""
+        return f"environment:{self.pk}"
+
+
+class Deployment(models.Model):
+    """Replicas of one inference configuration on one compute target."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="deployments")
+    compute_target = models.ForeignKey(ComputeTarget, on_delete=models.PROTECT, related_name="deployments")
+    name = models.CharField(max_length=100)
+    namespace = models.CharField(max_length=63)
+    state = models.CharField(max_length=13, choices=DeploymentState.choices, default=DeploymentState.TRANSITIONING)
+    reason = models.TextField(blank=True)
+    evidence = models.TextField(blank=True, help_text="What proves the reason: the end of a log, or events.")
+    revision = models.PositiveIntegerField(default=0, help_text="The number that is wanted now.")
+    serving_revision = models.PositiveIntegerField(default=0, help_text="The newest number that was ready; 0: none.")
+    wanted_replicas = models.PositiveIntegerField(default=1)
+    ready_replicas = models.PositiveIntegerField(default=0)
+    fetch_token_digest = models.CharField(max_length=64, blank=True)
+    observed_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ref(self) -> str:
+        """Stable reference for operations and history."""
+        return f"deployment:{self.pk}"
+
+
+class Revision(models.Model):
+    """What a deployment ran from one change to the next. Never changed."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
+    number = models.PositiveIntegerField()
+    models = models.ManyToManyField(RegisteredModel, related_name="revisions")
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="revisions")
+    code = models.ForeignKey(Artifact, null=True, on_delete=models.PROTECT, related_name="revisions")
+    entry_script = models.CharField(max_length=255)
+    config = models.JSONField(default=dict, help_text="Deployment configuration, keys in camelCase.")
+    comment = models.CharField(max_length=255, blank=True)
+    created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_once")]

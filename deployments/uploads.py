@@ -1,0 +1,61 @@
+"""Multipart uploads straight to disk: memory stays small, and what is cut off is refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
+from rest_framework.parsers import BaseParser, DataAndFiles
+
+from portal.problems import InvalidShape
+
+
+class CutOff(InvalidShape):
+    code, title = "upload_cut_off", "The upload did not arrive whole"
+
+
+class _Tail:
+    """The request's stream, remembering how many bytes came and the last of them."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.count, self.tail = stream, 0, b""
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._stream.read(size)
+        self.count += len(data)
+        self.tail = (self.tail + data[-300:])[-300:]
+        return data
+
+
+class StreamedMultiPart(BaseParser):
+    """Parses multipart/form-data; every file goes to a temporary file that vanishes with the request."""
+
+    media_type = "multipart/form-data"
+
+    def parse(
+        self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[Any, Any]:
+        """Members and files. Raises CutOff when the end of the body is missing."""
+        request = (parser_context or {})["request"]
+        meta = {**request.META, "CONTENT_TYPE": media_type or request.META.get("CONTENT_TYPE", "")}
+        counted = _Tail(stream)
+        try:
+            parser = MultiPartParser(meta, counted, [TemporaryFileUploadHandler(request)], settings.DEFAULT_CHARSET)
+            data, files = parser.parse()
+        except MultiPartParserError as error:
+            raise InvalidShape(f"The upload cannot be read: {error}.") from None
+        except OSError:
+            raise CutOff("The upload was cut off. Nothing was kept: send it again.") from None
+        _whole(meta, counted)
+        return DataAndFiles(data, files)
+
+
+def _whole(meta: Mapping[str, Any], counted: _Tail) -> None:
+    announced = str(meta.get("CONTENT_LENGTH") or "")
+    short = announced.isdigit() and counted.count < int(announced)
+    if short or not counted.tail.rstrip(b"\r\n").endswith(b"--"):
+        of = f" of {announced}" if announced.isdigit() else ""
+        raise CutOff(f"The upload was cut off after {counted.count}{of} bytes. Nothing was kept: send it again.")
