@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from compute.sandbox.clock import Clock
+from compute.sandbox.faults import Faults
 from compute.sandbox.kube.clusters import Clusters
 from compute.sandbox.kube.errors import ApiError
 from compute.sandbox.kube.store import Store
+from compute.sandbox.settings import Settings
 
 Doc = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -31,9 +34,9 @@ class Context:
     """What controllers share."""
 
     store: Store
-    clock: Any
-    settings: Any
-    faults: Any
+    clock: Clock
+    settings: Settings
+    faults: Faults
     clusters: Clusters
 
 

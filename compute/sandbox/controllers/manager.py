@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from compute.sandbox.clock import Clock
 from compute.sandbox.controllers import machines
 from compute.sandbox.controllers.base import Context, Controller
 from compute.sandbox.controllers.cleanup import Garbage, Namespaces
@@ -18,9 +19,11 @@ from compute.sandbox.controllers.machines import Machines
 from compute.sandbox.controllers.quotas import Quotas
 from compute.sandbox.controllers.replicasets import ReplicaSets
 from compute.sandbox.controllers.scheduler import Scheduler
+from compute.sandbox.faults import Faults
 from compute.sandbox.kube.clusters import Clusters
 from compute.sandbox.kube.store import Store
 from compute.sandbox.kubelet.authority import Authority
+from compute.sandbox.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ _log = logging.getLogger(__name__)
 class ControllerManager:
     """The control loops of all pretend clusters."""
 
-    def __init__(self, store: Store, clock: Any, settings: Any, faults: Any, clusters: Clusters) -> None:
+    def __init__(self, store: Store, clock: Clock, settings: Settings, faults: Faults, clusters: Clusters) -> None:
         self._context = Context(store, clock, settings, faults, clusters)
         self._balancers = LoadBalancers(self._context)
         authority = Authority(Path(settings.state) / "authority")

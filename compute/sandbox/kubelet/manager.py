@@ -8,10 +8,12 @@ import logging
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
+from compute.sandbox.clock import Clock
+from compute.sandbox.faults import Faults
 from compute.sandbox.kube.clusters import Clusters
 from compute.sandbox.kube.deletion import MIRROR
 from compute.sandbox.kube.errors import ApiError, bad_request, not_found
@@ -24,16 +26,25 @@ from compute.sandbox.kubelet.authority import Authority
 from compute.sandbox.kubelet.container import Container, Image
 from compute.sandbox.kubelet.pod import Pod
 from compute.sandbox.kubelet.process import Reaper
+from compute.sandbox.settings import Settings
 
 Doc = dict[str, Any]
 _log = logging.getLogger(__name__)
 _TOKEN_CHECK_SECONDS = 30
 
 
+class Images(Protocol):
+    """Who knows the images: `resolve` answers an Image, None for an unknown name, or an awaitable of those."""
+
+    def resolve(self, name: str) -> Any: ...
+
+
 class KubeletManager:
     """Starts, watches and ends the processes of pods. It must live on the main thread: pods die with that."""
 
-    def __init__(self, store: Store, clock: Any, settings: Any, faults: Any, clusters: Clusters, images: Any) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, settings: Settings, faults: Faults, clusters: Clusters, images: Any
+    ) -> None:
         self.store, self.clock, self.settings, self.clusters = store, clock, settings, clusters
         self._faults, self._images = faults, images
         self.folder = Path(settings.state)

