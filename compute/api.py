@@ -251,7 +251,7 @@ def accepted(op: Any) -> Response:
 
 def target_json(target: Any) -> dict[str, Any]:
     """A compute target without its operation."""
-    names = [name for name in TargetOut().fields if name not in ("created_by", "operation", "usd_hour")]
+    names = [str(name) for name in TargetOut().fields if str(name) not in ("created_by", "operation", "usd_hour")]
     return {
         **{name: getattr(target, name) for name in names},
         "usd_hour": usd_hour(target),

@@ -135,7 +135,7 @@ def vm_sizes(workspace: Workspace, region: str = "") -> list[VmSize]:
     if not names:
         return [size for size in sizes.bundled() if region not in sizes.REGIONS or region in size.usd_hour]
     prices = {size.name.lower(): size.usd_hour for size in sizes.bundled()}
-    return [VmSize(*name, prices.get(name[0].lower(), {})) for name in names]
+    return [VmSize(*name[:5], usd_hour=prices.get(name[0].lower(), {})) for name in names]
 
 
 def _live_sizes(workspace: Workspace, region: str) -> list[VmSize]:

@@ -41,7 +41,7 @@ class Builds:
         """Status of a run (Queued, Started, Running, Succeeded, Failed, Canceled, Error, Timeout) and its digest."""
         with translated():
             found = _properties(self._session.builds.runs.get(self._group, registry, run))
-        image = next(iter(found.get("outputImages") or []), {})
+        image: dict[str, Any] = next(iter(found.get("outputImages") or []), {})
         return str(found.get("status") or "Queued"), str(image.get("digest") or "")
 
     def log(self, registry: str, run: str, offset: int) -> tuple[str, int]:

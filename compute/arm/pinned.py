@@ -23,8 +23,8 @@ class Pinned(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Check the certificate against the name, not the address."""
         if self._place.scheme == "https":
-            options |= {"server_hostname": self._place.host, "assert_hostname": self._place.host}
-        super().init_poolmanager(*args, **options)  # type: ignore[no-untyped-call]
+            options["server_hostname"] = self._place.host
+        super().init_poolmanager(*args, **options)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         """Send to the checked address with the name as Host."""

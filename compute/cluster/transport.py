@@ -137,7 +137,6 @@ def _client(access: Access, place: outbound.Place) -> Any:
         retries=Retry(total=0, redirect=0, raise_on_redirect=False),
         ca_cert_data=access.ca or None,
         tls_server_name=access.tls_name or place.host,
-        assert_hostname=access.tls_name or place.host,
         connection_pool_maxsize=4,
         no_proxy="*" if place.is_loopback else None,
     )

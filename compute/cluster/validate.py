@@ -37,7 +37,7 @@ def validate(obj: dict[str, Any], version: str = "1.33") -> None:
 @lru_cache(maxsize=64)
 def _validator(version: str, api_version: str, kind: str) -> Any:
     """The strict validator of one kind, None when there is none. Kept: reading the schemas costs 0.1 s and more."""
-    from jsonschema.validators import Draft202012Validator
+    from jsonschema.validators import Draft202012Validator  # type: ignore[import-untyped]
     from kubernetes_validate import utils
     from referencing import Registry, Resource
 
@@ -66,7 +66,9 @@ def schema_version(version: str) -> str:
 
     found = re.match(r"v?(\d+)\.(\d+)", version)
     wanted = (int(found[1]), int(found[2])) if found else (1, 33)
-    known = {tuple(int(part) for part in name.split(".")[:2]): name for name in utils.all_versions()}
+    known: dict[tuple[int, ...], str] = {
+        tuple(int(part) for part in name.split(".")[:2]): name for name in utils.all_versions()
+    }
     return known[max(min(known), min(wanted, max(known)))]
 
 

@@ -1,0 +1,394 @@
+"""A small Azure at the socket for tests of compute: ARM over http and one API server per cluster over https.
+
+It is strict where our client could go wrong (one change at a time, tokens, whole PUTs) and does nothing by itself:
+a test moves the work on by polling. Every change is in `changes`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+SUB = "11111111-2222-3333-4444-555555555555"
+GROUP = "rg"
+KIND = "Microsoft.ContainerService/managedClusters"
+TOKEN = "arm-token-of-the-test"
+PHASES = ["InProgress", "CreatingAgentPools"]
+MC = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/([^/]+)/providers/microsoft.containerservice/managedclusters/([^/]+)(/.*)?",
+    re.I,
+)
+
+
+class Azure:
+    """The state, and the two listeners."""
+
+    def __init__(self, folder: Any) -> None:
+        self.groups = {GROUP}
+        self.clusters: dict[str, dict[str, Any]] = {}
+        self.operations: dict[str, dict[str, Any]] = {}
+        self.changes: list[tuple[str, str]] = []
+        self.polls: list[str] = []
+        self.faults: dict[str, list[Any]] = {}
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.kube_token = "kube-1"
+        self.retry_after: str | None = "0"
+        self.lock = threading.RLock()
+        self.ca, self.context = _certificate(folder)
+        self.arm = _listen(self, ArmDoor)
+        self.kube = _listen(self, KubeDoor)
+        self.kube.socket = self.context.wrap_socket(self.kube.socket, server_side=True)
+        self.threads = [
+            threading.Thread(target=each.serve_forever, args=(0.05,), daemon=True) for each in (self.arm, self.kube)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.arm.server_address[1]}"
+
+    def stop(self) -> None:
+        for each in (self.arm, self.kube):
+            each.shutdown()
+            each.server_close()
+        for thread in self.threads:
+            thread.join(5)
+
+    def fail(self, name: str, *answers: Any) -> None:
+        """Queue answers for the next calls of that kind."""
+        self.faults.setdefault(name, []).extend(answers)
+
+    def take(self, name: str) -> Any:
+        queue = self.faults.get(name)
+        return queue.pop(0) if queue else None
+
+    def cluster(self, name: str, **properties: Any) -> dict[str, Any]:
+        """A cluster that somebody made outside the portal."""
+        made = _resource(
+            name,
+            {
+                "location": "westeurope",
+                "properties": {
+                    "agentPoolProfiles": [{"name": "sys", "mode": "System", "vmSize": "Standard_D4s_v3", "count": 3}]
+                },
+            },
+        )
+        made["properties"] |= {"provisioningState": "Succeeded", **properties}
+        self.clusters[name.lower()] = made
+        return made
+
+    def kubeconfig(self) -> bytes:
+        ca = base64.b64encode(self.ca.encode()).decode()
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "clusters": [
+                    {
+                        "name": "c",
+                        "cluster": {
+                            "server": f"https://127.0.0.1:{self.kube.server_address[1]}/clusters/one",
+                            "certificate-authority-data": ca,
+                        },
+                    }
+                ],
+                "users": [{"name": "u", "user": {"token": self.kube_token}}],
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            }
+        ).encode()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        rows = []
+        for cluster in self.clusters.values():
+            for pool in cluster["properties"]["agentPoolProfiles"]:
+                if cluster["properties"]["provisioningState"] in ("Creating", "Deleting"):
+                    continue
+                rows += [
+                    {
+                        "metadata": {
+                            "name": f"{pool['name']}-{i}",
+                            "labels": {"kubernetes.azure.com/agentpool": pool["name"]},
+                        },
+                        "spec": {},
+                        "status": {
+                            "allocatable": {"cpu": "3860m", "memory": "12Gi"},
+                            "conditions": [{"type": "Ready", "status": "True"}],
+                        },
+                    }
+                    for i in range(pool["count"])
+                ]
+        return rows
+
+
+def _resource(name: str, body: dict[str, Any], group: str = GROUP) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(json.dumps(body))
+    made |= {
+        "name": name,
+        "type": KIND,
+        "id": f"/subscriptions/{SUB}/resourcegroups/{group}/providers/{KIND}/{name}",
+    }
+    made.setdefault("tags", {})
+    made["properties"] |= {"powerState": {"code": "Running"}, "currentKubernetesVersion": "1.33.6"}
+    for pool in made["properties"]["agentPoolProfiles"]:
+        pool["provisioningState"] = "Succeeded"
+    return made
+
+
+class Door(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    azure: Azure
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def body(self) -> Any:
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return json.loads(content) if content else None
+
+    def handle_any(self) -> None:
+        given = self.body()
+        with self.azure.lock:
+            self.serve(urlsplit(self.path).path, given)
+
+    def serve(self, path: str, given: Any) -> None:
+        raise NotImplementedError
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
+
+
+class ArmDoor(Door):
+    def serve(self, path: str, given: Any) -> None:
+        azure = self.azure
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(401, {"error": {"code": "InvalidAuthenticationToken", "message": "bad token"}})
+        if fault := azure.take(self.command):
+            if fault == "lost":
+                self.route(path, given, quiet=True)
+                self.close_connection = True
+                return None
+            return self.answer(*fault)
+        return self.route(path, given)
+
+    def route(self, path: str, given: Any, quiet: bool = False) -> None:
+        if quiet:
+            self.answer = lambda *args, **kw: None  # type: ignore[method-assign]
+        lower, azure = path.lower(), self.azure
+        if "/operations/" in lower:
+            return self.poll(path.rsplit("/", 1)[1])
+        found = MC.fullmatch(path)
+        if found:
+            return self.cluster(found[1], found[2], (found[3] or "").lower(), given)
+        if lower.endswith("/managedclusters"):
+            return self.answer(200, {"value": list(azure.clusters.values())})
+        if lower.endswith("/kubernetesversions"):
+            return self.answer(
+                200, {"values": [{"version": v, "isDefault": v == "1.33"} for v in ("1.32", "1.33", "1.34")]}
+            )
+        if lower.endswith("/skus"):
+            return self.answer(200, {"value": [_sku("Standard_D3_v2", 4, 14), _sku("Standard_D2s_v3", 2, 8)]})
+        if group := re.fullmatch(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", lower):
+            there = group[1] in azure.groups
+            return self.answer(
+                200 if there else 404,
+                {"name": group[1]} if there else {"error": {"code": "ResourceGroupNotFound", "message": "no group"}},
+            )
+        return self.answer(404, {"error": {"code": "NotFound", "message": path}})
+
+    def poll(self, id: str) -> None:
+        azure = self.azure
+        azure.polls.append(self.path)
+        job = azure.operations.get(id)
+        if fault := azure.take("poll"):
+            return self.answer(*fault)
+        if job is None:
+            return self.answer(404, {"error": {"code": "NotFound", "message": "no such operation"}})
+        if job["phases"]:
+            return self.answer(200, {"name": id, "status": job["phases"].pop(0)}, self.wait())
+        _finish(azure, job)
+        error = {"error": job["error"]} if job.get("error") else {}
+        return self.answer(200, {"name": id, "status": "Failed" if error else "Succeeded", **error})
+
+    def wait(self) -> dict[str, str]:
+        return {"Retry-After": self.azure.retry_after} if self.azure.retry_after is not None else {}
+
+    def cluster(self, group: str, name: str, rest: str, given: Any) -> None:
+        azure, there = self.azure, self.azure.clusters.get(name.lower())
+        if rest.startswith("/listcluster"):
+            value = base64.b64encode(azure.kubeconfig()).decode()
+            return (
+                self.answer(200, {"kubeconfigs": [{"name": "clusterUser", "value": value}]})
+                if there
+                else self.missing(name)
+            )
+        if self.command == "GET":
+            if there is None:
+                return self.missing(name)
+            self.go_on(name)
+            return self.answer(200, self.pool(there, rest) if rest else there)
+        busy = there and there["properties"]["provisioningState"] not in ("Succeeded", "Failed", "Canceled")
+        if rest == "/abort":
+            there["properties"]["provisioningState"] = "Canceled"
+            azure.changes.append(("ABORT", name))
+            return self.answer(204)
+        if busy:
+            return self.answer(
+                409,
+                {"code": "OperationNotAllowed", "message": "another operation runs", "details": None, "subcode": ""},
+            )
+        azure.changes.append((self.command, name + rest))
+        return self.change(group, name, rest, given, there)
+
+    def go_on(self, name: str) -> None:
+        """Looking at the cluster takes time too: Azure works on meanwhile."""
+        for job in self.azure.operations.values():
+            if job["cluster"] == name.lower():
+                job["looks"] = job.get("looks", 0) + 1
+                if job["looks"] > 3:
+                    _finish(self.azure, job)
+
+    def change(self, group: str, name: str, rest: str, given: Any, there: Any) -> None:
+        azure = self.azure
+        if self.command == "DELETE":
+            if there is None:
+                return self.answer(204)
+            there["properties"]["provisioningState"] = "Deleting"
+            return self.begin(202, None, {"cluster": name.lower(), "delete": True})
+        if rest:
+            pool = next(p for p in there["properties"]["agentPoolProfiles"] if p["name"] == rest.rsplit("/", 1)[1])
+            pool["count"] = given["properties"]["count"]
+            there["properties"]["provisioningState"] = "Scaling"
+            return self.begin(200, self.pool(there, rest), {"cluster": name.lower()})
+        made = _resource(name, given, group)
+        made["properties"]["provisioningState"] = "Updating" if there else "Creating"
+        azure.clusters[name.lower()] = made
+        return self.begin(200 if there else 201, made, {"cluster": name.lower(), "error": azure.take("late")})
+
+    def begin(self, status: int, body: Any, job: dict[str, Any]) -> None:
+        id = str(uuid.uuid4())
+        self.azure.operations[id] = {"phases": list(PHASES), **job}
+        url = f"http://{self.headers['Host']}/subscriptions/{SUB}/providers/Microsoft.ContainerService/locations/x/operations/{id}?api-version=1&t=a%2Bb&s=Z"
+        return self.answer(status, body, {"Azure-AsyncOperation": url, **self.wait()})
+
+    def pool(self, cluster: dict[str, Any], rest: str) -> dict[str, Any]:
+        name = rest.rsplit("/", 1)[1]
+        pool = next(p for p in cluster["properties"]["agentPoolProfiles"] if p["name"] == name)
+        return {"name": name, "id": cluster["id"] + rest, "properties": {k: v for k, v in pool.items() if k != "name"}}
+
+    def missing(self, name: str) -> None:
+        self.answer(
+            404,
+            {"error": {"code": "ResourceNotFound", "message": f"The cluster {name} was not found."}},
+            {"x-ms-failure-cause": "gateway"},
+        )
+
+
+def _finish(azure: Azure, job: dict[str, Any]) -> None:
+    if job.setdefault("done", False):
+        return
+    job["done"] = True
+    if job.get("delete"):
+        azure.clusters.pop(job["cluster"], None)
+    elif job["cluster"] in azure.clusters:
+        state = "Failed" if job.get("error") else "Succeeded"
+        azure.clusters[job["cluster"]]["properties"]["provisioningState"] = state
+
+
+def _sku(name: str, vcpus: int, memory: int) -> dict[str, Any]:
+    facts = {"vCPUs": vcpus, "MemoryGB": memory, "GPUs": 0}
+    return {
+        "name": name,
+        "resourceType": "virtualMachines",
+        "family": "f",
+        "restrictions": [],
+        "capabilities": [{"name": k, "value": str(v)} for k, v in facts.items()],
+    }
+
+
+class KubeDoor(Door):
+    def serve(self, path: str, given: Any) -> None:
+        azure, inside = self.azure, path.removeprefix("/clusters/one")
+        if self.headers.get("Authorization") != f"Bearer {azure.kube_token}":
+            return self.answer(401, {"kind": "Status", "message": "Unauthorized"})
+        if fault := azure.take("kube"):
+            return self.answer(*fault)
+        if inside == "/version":
+            return self.answer(200, {"gitVersion": "v1.33.6"})
+        if self.command == "PATCH":
+            azure.changes.append(("APPLY", inside))
+            azure.objects[inside] = given
+            return self.answer(200, given)
+        if self.command == "DELETE":
+            azure.changes.append(("REMOVE", inside))
+            return self.answer(
+                200 if azure.objects.pop(inside, None) else 404, {"kind": "Status", "message": "not found"}
+            )
+        if inside == "/api/v1/nodes":
+            return self.paged(azure.nodes())
+        if inside in azure.objects:
+            return self.answer(200, azure.objects[inside])
+        items = [value for key, value in azure.objects.items() if key.rpartition("/")[0] == inside]
+        return self.paged(items)
+
+    def paged(self, items: list[Any]) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        limit, start = int(query.get("limit", ["500"])[0]), int(query.get("continue", ["0"])[0])
+        more = str(start + limit) if start + limit < len(items) else ""
+        return self.answer(200, {"items": items[start : start + limit], "metadata": {"continue": more}})
+
+
+def _listen(azure: Azure, door: type[Door]) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (door,), {"azure": azure}))
+    server.daemon_threads = True
+    return server
+
+
+def _certificate(folder: Any) -> tuple[str, ssl.SSLContext]:
+    import ipaddress
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    )
+    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "c.pem").write_bytes(pem)
+    (folder / "k.pem").write_bytes(private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "c.pem", folder / "k.pem")
+    return pem.decode(), context

@@ -1,0 +1,136 @@
+"""Attach an existing cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute.models import ComputeTarget
+from tests.compute.azure import SUB
+
+ID = f"/subscriptions/{SUB}/resourcegroups/rg/providers/Microsoft.ContainerService/managedClusters/theirs"
+BODY = {"name": "their-1", "cluster_name": "theirs", "resource_group": "rg"}
+
+
+def attach(call, run_all, **body):
+    answer = call("operator", "post", "compute-targets/attach/", {**BODY, **body})
+    assert answer.status_code == 202, answer.data
+    run_all()
+    return ComputeTarget.objects.get()
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_attach_by_resource_id_or_by_group_and_name(call, azure, run_all, by_id):
+    azure.cluster("theirs")
+    body = {"cluster_id": ID, "cluster_name": "", "resource_group": ""} if by_id else {}
+    target = attach(call, run_all, **body)
+    assert (target.state, target.is_attached, target.vm_size, target.node_count) == (
+        "Succeeded", True, "Standard_D4s_v3", 3,
+    )  # fmt: skip
+    assert target.observed["nodes_ready"] == 3
+    assert not [change for change in azure.changes if change[0] == "PUT"]
+
+
+def test_a_cluster_that_does_not_exist_is_refused_and_the_target_can_be_detached(call, azure, run_all):
+    target = attach(call, run_all)
+    assert (target.state, target.reason) == ("Failed", "Azure has no cluster theirs in rg.")
+    assert call("operator", "post", "compute-targets/their-1/detach/", {"force": True}).status_code == 202
+    run_all()
+    assert not ComputeTarget.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        ({"provisioningState": "Upgrading"}, "theirs is Upgrading"),
+        ({"powerState": {"code": "Stopped"}}, "stopped in Azure. Start it"),
+        ({"currentKubernetesVersion": "1.20.9"}, "no longer supports. Upgrade it to one of 1.32, 1.33, 1.34"),
+    ],
+)
+def test_a_cluster_that_cannot_serve_is_refused_with_what_would_help(call, azure, run_all, properties, words):
+    azure.cluster("theirs", **properties)
+    target = attach(call, run_all)
+    assert target.state == "Failed"
+    assert words in target.reason
+
+
+def test_a_fastprod_attach_needs_12_vcpus_too(call, azure, run_all):
+    azure.cluster("theirs")["properties"]["agentPoolProfiles"][0]["count"] = 2
+    target = attach(call, run_all)
+    assert "8 vCPUs" in target.reason
+    assert "passes is 3" in target.reason
+
+
+def test_a_cluster_of_several_pools_counts_them_all(call, azure, run_all):
+    cluster = azure.cluster("theirs")
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 2
+    cluster["properties"]["agentPoolProfiles"].append(
+        {"name": "more", "mode": "User", "vmSize": "Standard_D4s_v3", "count": 1}
+    )
+    assert attach(call, run_all).state == "Succeeded"
+
+
+def test_a_cluster_is_attached_once_per_workspace_and_the_refusal_names_the_existing_one(call, azure, run_all):
+    azure.cluster("theirs")
+    attach(call, run_all)
+    answer = call(
+        "operator", "post", "compute-targets/attach/", {"name": "again", "cluster_id": ID.replace("rg", "RG")}
+    )
+    assert (answer.status_code, answer.data["existing"]) == (409, "their-1")
+    assert "as their-1" in answer.data["detail"]
+
+
+def test_a_second_workspace_may_attach_the_same_cluster(call, azure, run_all, elsewhere):
+    azure.cluster("theirs")
+    attach(call, run_all)
+    answer = call("other", "post", "compute-targets/attach/", {**BODY, "name": "their-2"}, slug="rivals")
+    run_all()
+    assert answer.status_code == 202
+    assert ComputeTarget.objects.get(name="their-2").state == "Succeeded"
+    assert len([path for path in azure.objects if "/configmaps/" in path]) == 2
+
+
+def test_an_api_server_out_of_reach_names_the_authorized_ranges_and_offers_to_add_ours(call, azure, run_all):
+    azure.cluster("theirs", apiServerAccessProfile={"authorizedIPRanges": ["198.51.100.0/24"]})
+    azure.fail("kube", *[(503, b"no")] * 9)
+    target = attach(call, run_all)
+    assert target.state == "Failed"
+    assert "198.51.100.0/24" in target.reason
+    assert "authorize_range" in target.reason
+
+
+def test_the_portals_range_is_added_to_the_authorized_ones_when_asked(call, azure, run_all):
+    azure.cluster("theirs", apiServerAccessProfile={"authorizedIPRanges": ["198.51.100.0/24"]})
+    target = attach(call, run_all, authorize_range="203.0.113.7/32")
+    assert target.state == "Succeeded"
+    ranges = azure.clusters["theirs"]["properties"]["apiServerAccessProfile"]["authorizedIPRanges"]
+    assert ranges == ["198.51.100.0/24", "203.0.113.7/32"]
+    assert len([change for change in azure.changes if change[0] == "PUT"]) == 1
+
+
+def test_a_kubeconfig_with_a_forbidden_address_is_not_followed(call, azure, run_all, settings):
+    azure.cluster("theirs")
+    kubeconfig = azure.kubeconfig().replace(b"https://127.0.0.1:", b"https://169.254.169.254:")
+    azure.kubeconfig = lambda: kubeconfig
+    target = attach(call, run_all)
+    assert target.state == "Failed"
+    assert "169.254.169.254" in target.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"name": "x1y"}, 422), ({"name": "x1y", "cluster_id": "nonsense"}, 422),
+        ({"name": "x1y", "cluster_id": ID, "cluster_name": "a"}, 422), ({"name": "1", "cluster_name": "a"}, 422),
+        ({"name": "x1y", "cluster_name": "a", "authorize_range": "x"}, 422), ({"cluster_name": "a"}, 400),
+    ],
+)  # fmt: skip
+def test_an_attach_of_the_wrong_shape_is_refused(call, body, status):
+    assert call("operator", "post", "compute-targets/attach/", body).status_code == status
+    assert not ComputeTarget.objects.exists()
+
+
+def test_the_clusters_of_the_subscription_are_listed_to_choose_from(call, azure):
+    azure.cluster("theirs")
+    (row,) = call("operator", "get", "clusters/").data["items"]
+    assert (row["name"], row["node_count"], row["resource_group"]) == ("theirs", 3, "rg")
+    assert call("contributor", "get", "clusters/").status_code == 403

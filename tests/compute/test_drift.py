@@ -1,0 +1,83 @@
+"""Drift: what Azure is really like."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute import steps
+from compute.models import ComputeTarget
+from portal.models import Operation
+
+
+@pytest.fixture
+def target(call, azure, run_all):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    run_all()
+    return ComputeTarget.objects.get()
+
+
+def look(target):
+    steps.watch_target(target.pk)
+    target.refresh_from_db()
+    return target
+
+
+def test_a_cluster_deleted_outside_is_missing_and_one_that_comes_back_is_well(azure, target):
+    kept = dict(azure.clusters)
+    azure.clusters.clear()
+    assert look(target).state == "Missing"
+    assert target.observed["nodes"] == []
+    azure.clusters.update(kept)
+    assert look(target).state == "Succeeded"
+
+
+def test_creating_a_missing_target_anew_is_refused_until_it_is_detached(azure, target, call, run_all):
+    azure.clusters.clear()
+    look(target)
+    answer = call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    assert (answer.status_code, "it is Missing" in answer.data["detail"]) == (409, True)
+    call("operator", "post", "compute-targets/prod-1/detach/", {})
+    run_all()
+    assert call("operator", "post", "compute-targets/", {"name": "prod-1"}).status_code == 202
+
+
+def test_a_failed_cluster_that_azure_repaired_is_succeeded_again(azure, target):
+    ComputeTarget.objects.update(state="Failed", reason="node 3 did not start")
+    assert (look(target).state, target.reason) == ("Succeeded", "")
+
+
+def test_nodes_that_differ_from_what_is_wanted_are_told_with_numbers(azure, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 2
+    assert look(target).reason == "Azure has 2 nodes; 3 are wanted."
+    assert target.observed["nodes_ready"] == 2
+
+
+def test_a_count_that_azures_autoscaler_set_is_no_drift(azure, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"][0] |= {"count": 5, "enableAutoScaling": True}
+    assert look(target).reason == ""
+
+
+def test_a_stopped_cluster_is_told(azure, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["powerState"] = {"code": "Stopped"}
+    assert look(target).reason == "The cluster is stopped."
+
+
+def test_azure_out_of_reach_changes_nothing(azure, target):
+    azure.fail("GET", (503, b""))
+    azure.clusters.clear()
+    assert look(target).state == "Succeeded"
+
+
+def test_a_silent_api_server_keeps_what_was_seen_before(azure, target):
+    azure.fail("kube", (503, b""), (503, b""))
+    assert look(target).observed["nodes_ready"] == 3
+
+
+def test_nothing_is_looked_at_while_an_operation_runs(azure, target, call):
+    call("operator", "post", "compute-targets/prod-1/scale/", {"node_count": 4})
+    azure.clusters.clear()
+    assert look(target).state == "Scaling"
+    assert Operation.objects.filter(state="NotStarted").count() == 1

@@ -1,0 +1,107 @@
+"""Names and customisation of clusters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from compute import options
+
+
+@pytest.mark.parametrize("name", ["abc", "A-1", "a" * 24, "prod-1-"])
+def test_names_of_3_to_24_letters_digits_and_dashes_pass(name):
+    options.check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "ab", "a" * 25, "1abc", "-abc", "a_bc", "a bc", "äbc", "abc\n"])
+def test_other_names_are_refused_with_the_rule(name):
+    with pytest.raises(options.BadName, match="3 to 24"):
+        options.check_name(name)
+
+
+def test_a_basic_load_balancer_becomes_a_standard_one_with_a_warning():
+    checked = options.parse({"load_balancer": {"sku": "Basic"}})
+    assert checked.values == {}
+    assert "retired" in checked.warnings[0]
+
+
+def test_an_internal_load_balancer_may_name_its_subnet_and_a_public_one_not():
+    assert options.parse({"load_balancer": {"internal": True, "subnet": "s"}}).values["load_balancer"] == {
+        "internal": True, "subnet": "s",
+    }  # fmt: skip
+    with pytest.raises(options.BadOption, match="internal"):
+        options.parse({"load_balancer": {"subnet": "s"}})
+
+
+def test_docker_bridge_cidr_is_accepted_with_a_warning_and_dropped():
+    checked = options.parse({"docker_bridge_cidr": "172.17.0.1/16"})
+    assert checked.values == {}
+    assert "docker_bridge_cidr" in checked.warnings[0]
+
+
+def test_the_dns_address_has_to_lie_in_the_service_range():
+    good = options.parse({"service_cidr": "10.1.0.0/16", "dns_service_ip": "10.1.0.10"})
+    assert good.values == {"service_cidr": "10.1.0.0/16", "dns_service_ip": "10.1.0.10"}
+    with pytest.raises(options.BadOption, match="10.1.0.0/16"):
+        options.parse({"service_cidr": "10.1.0.0/16", "dns_service_ip": "10.2.0.10"})
+
+
+def test_a_vnet_by_names_becomes_the_subnet_id():
+    vnet = {"subscription_id": "s", "resource_group": "g", "name": "v", "subnet": "n"}
+    assert options.parse({"vnet": vnet}).values["subnet_id"].endswith("/virtualNetworks/v/subnets/n")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"nonsense": 1}, {"subnet_id": "x"}, {"vnet": {"name": "v"}}, {"service_cidr": "x"}, {"dns_service_ip": "x"},
+        {"load_balancer": {"sku": "gold"}}, {"load_balancer": {"colour": 1}}, {"authorized_ip_ranges": ["x"]},
+        {"authorized_ip_ranges": ["1.2.3.0/24"] * 201}, {"private_cluster": True, "authorized_ip_ranges": ["1.2.3.4"]},
+        {"autoscaler": {"min_count": 3, "max_count": 2}}, {"autoscaler": {"min_count": 1}}, {"tls": {"cname": "x"}},
+        {"tls": {"leaf_domain": "-"}}, {"tls": {"certificate": "c"}}, {"tls": {"colour": "c"}},
+        {"tls": {"certificate": "c", "key": "k", "cname": "a.example.com"}},
+    ],
+)  # fmt: skip
+def test_settings_against_a_rule_are_refused(given):
+    with pytest.raises(options.BadOption):
+        options.parse(given)
+
+
+def _pair(key=None):
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1)).sign(key, hashes.SHA256())
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+    return made.public_bytes(encoding).decode(), private.decode()
+
+
+def test_an_own_certificate_needs_its_key_and_the_key_stays_out_of_the_stored_settings():
+    certificate, key = _pair()
+    checked = options.parse({"tls": {"certificate": certificate, "key": key, "cname": "score.example.com"}})
+    assert checked.values["tls"] == {"mode": "own", "cname": "score.example.com", "leaf_domain": ""}
+    assert (checked.tls_certificate, checked.tls_key) == (certificate, key)
+    assert "PRIVATE" not in repr(checked)
+    with pytest.raises(options.BadOption, match="does not belong"):
+        options.parse({"tls": {"certificate": certificate, "key": _pair()[1], "cname": "score.example.com"}})
+
+
+def test_a_cluster_id_is_read_in_any_letter_case():
+    text = "/subscriptions/S/resourcegroups/G/providers/microsoft.containerservice/ManagedClusters/N"
+    assert options.parse_cluster_id(text) == ("S", "G", "N")
+    with pytest.raises(options.BadOption, match="looks like"):
+        options.parse_cluster_id("/subscriptions/S")
+
+
+def test_a_kubernetes_version_that_aks_does_not_offer_is_refused_with_those_it_does():
+    options.check_supported("1.33.6", ["1.32", "1.33"])
+    options.check_supported("", ["1.33"])
+    with pytest.raises(options.BadOption, match=r"1\.20.*1\.32, 1\.33"):
+        options.check_supported("1.20", ["1.32", "1.33"])
+    with pytest.raises(options.BadOption, match="Write 1.33"):
+        options.check_version("latest")
