@@ -42,6 +42,9 @@ class Azure:
         self.operations: dict[str, dict[str, Any]] = {}
         self.changes: list[tuple[str, str]] = []
         self.polls: list[str] = []
+        self.blobs: dict[str, bytes] = {}
+        self.runs: list[Any] = []
+        self.asked: list[tuple[str, str]] = []
         self.faults: dict[str, list[Any]] = {}
         self.objects: dict[str, dict[str, Any]] = {}
         self.kube_token = "kube-1"
@@ -167,7 +170,10 @@ class Door(BaseHTTPRequestHandler):
 
     def body(self) -> Any:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        return json.loads(content) if content else None
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            return content
 
     def handle_any(self) -> None:
         given = self.body()
@@ -183,6 +189,8 @@ class Door(BaseHTTPRequestHandler):
 class ArmDoor(Door):
     def serve(self, path: str, given: Any) -> None:
         azure = self.azure
+        if path.startswith("/blob/"):
+            return self.blob(path, given)
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return self.answer(401, {"error": {"code": "InvalidAuthenticationToken", "message": "bad token"}})
         if fault := azure.take(self.command):
@@ -199,6 +207,8 @@ class ArmDoor(Door):
         lower, azure = path.lower(), self.azure
         if "/operations/" in lower:
             return self.poll(path.rsplit("/", 1)[1])
+        if "/registries/" in lower:
+            return self.registry(lower, given)
         found = MC.fullmatch(path)
         if found:
             return self.cluster(found[1], found[2], (found[3] or "").lower(), given)
@@ -217,6 +227,28 @@ class ArmDoor(Door):
                 {"name": group[1]} if there else {"error": {"code": "ResourceGroupNotFound", "message": "no group"}},
             )
         return self.answer(404, {"error": {"code": "NotFound", "message": path}})
+
+    def blob(self, path: str, given: Any) -> None:
+        """Signed URLs: they take no token."""
+        assert "Authorization" not in self.headers
+        if self.command == "PUT":
+            self.azure.blobs[path] = given
+            return self.answer(201)
+        first, last = (int(part) for part in self.headers["Range"].removeprefix("bytes=").split("-"))
+        content = self.azure.blobs[path][first : last + 1]
+        return self.answer(206 if content else 416, content)
+
+    def registry(self, path: str, given: Any) -> None:
+        base = f"http://{self.headers['Host']}/blob"
+        last = path.rsplit("/", 1)[1]
+        if last == "listbuildsourceuploadurl":
+            return self.answer(200, {"uploadUrl": f"{base}/context?sig=1", "relativePath": "source/context.tar.gz"})
+        if last == "listlogsasurl":
+            return self.answer(200, {"logLink": f"{base}/log?sig=1"})
+        if last == "schedulerun":
+            self.azure.runs.append(given)
+        state = {"runId": "cf1", "status": "Succeeded", "outputImages": [{"digest": "sha256:abc"}]}
+        return self.answer(200, {"name": "cf1", "id": "x", "properties": state})
 
     def poll(self, id: str) -> None:
         azure = self.azure
@@ -331,6 +363,7 @@ def _sku(name: str, vcpus: int, memory: int) -> dict[str, Any]:
 class KubeDoor(Door):
     def serve(self, path: str, given: Any) -> None:
         azure, inside = self.azure, path.removeprefix("/clusters/one")
+        azure.asked.append((self.command, self.path.removeprefix("/clusters/one")))
         if self.headers.get("Authorization") != f"Bearer {azure.kube_token}":
             return self.answer(401, {"kind": "Status", "message": "Unauthorized"})
         if fault := azure.take("kube"):
@@ -339,7 +372,7 @@ class KubeDoor(Door):
             return self.answer(200, {"gitVersion": "v1.33.6"})
         if self.command == "PATCH":
             azure.changes.append(("APPLY", inside))
-            azure.objects[inside] = given
+            azure.objects[inside] = {**azure.objects.get(inside, {}), **given}
             return self.answer(200, given)
         if self.command == "DELETE":
             azure.changes.append(("REMOVE", inside))
