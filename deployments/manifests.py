@@ -21,8 +21,9 @@ SPARE_SECONDS = 5
 START_SECONDS = 600
 PROGRAM = Path(__file__).parent / "pod" / "fetch.py"
 SERVE = (
-    'export AML_APP_ROOT="$PWD/app" AZUREML_MODEL_DIR="$PWD/app/$SLIPWAY_MODELS" HOME="$PWD/tmp" TMPDIR="$PWD/tmp" && '
-    'cd "$AML_APP_ROOT" && exec gunicorn -b "$(POD_IP):5001" -w "$SLIPWAY_WORKERS" --timeout "$SLIPWAY_WORKER_SECONDS" '
+    'export AML_APP_ROOT="$PWD/app" AZUREML_MODEL_DIR="$PWD/app/$SLIPWAY_MODELS" && '
+    'export HOME="$PWD/scratch" TMPDIR="$PWD/scratch" && cd "$AML_APP_ROOT" && '
+    'exec gunicorn -b "$(POD_IP):5001" -w "$SLIPWAY_WORKERS" --timeout "$SLIPWAY_WORKER_SECONDS" '
     '--graceful-timeout "$SLIPWAY_WORKER_SECONDS" --no-control-socket azureml_inference_server_http.server.entry:app'
 )
 
@@ -175,7 +176,7 @@ def _pod(view: DeploymentView) -> Json:
         "containers": [_server(view)],
         "volumes": [
             {"name": "app", "emptyDir": {}},
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "scratch", "emptyDir": {}},
             {"name": "program", "configMap": {"name": name}},
             {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440}},
         ],
@@ -227,7 +228,10 @@ def _server(view: DeploymentView) -> Json:
             "failureThreshold": 2,
         },
         "livenessProbe": _liveness(config),
-        "volumeMounts": [{"name": "app", "mountPath": f"{HOME}/app"}, {"name": "tmp", "mountPath": f"{HOME}/tmp"}],
+        "volumeMounts": [
+            {"name": "app", "mountPath": f"{HOME}/app"},
+            {"name": "scratch", "mountPath": f"{HOME}/scratch"},
+        ],
     }  # fmt: skip
 
 

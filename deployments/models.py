@@ -122,7 +122,6 @@ class Revision(models.Model):
 
     deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
-    models = models.ManyToManyField(RegisteredModel, related_name="revisions")
     environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="revisions")
     code = models.ForeignKey(Artifact, null=True, on_delete=models.PROTECT, related_name="revisions")
     entry_script = models.CharField(max_length=255)
@@ -130,6 +129,8 @@ class Revision(models.Model):
     comment = models.CharField(max_length=255, blank=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    # Last, since the name hides the module for what follows in this class.
+    models = models.ManyToManyField(RegisteredModel, related_name="revisions")
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_once")]

@@ -1,0 +1,12 @@
+"""Every write of deployments: models, environments, code, and what runs. No cluster or registry is called here."""
+
+from __future__ import annotations
+
+from deployments.actions.deploy import deployment_create, deployment_revise, deployment_rollback
+from deployments.actions.environments import environment_build, environment_register
+from deployments.actions.models import InUse, code_upload, code_upload_files, model_delete, model_register, model_update
+
+__all__ = [
+    "InUse", "code_upload", "code_upload_files", "deployment_create", "deployment_revise", "deployment_rollback",
+    "environment_build", "environment_register", "model_delete", "model_register", "model_update",
+]  # fmt: skip

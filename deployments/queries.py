@@ -1,0 +1,121 @@
+"""Every read of models, environments, code and deployments, with the permission check."""
+
+from __future__ import annotations
+
+import hmac
+from typing import IO, Any
+
+from django.db.models import Q, QuerySet
+
+from deployments import artifacts, manifests
+from deployments.models import Artifact, Deployment, Environment, RegisteredModel, Revision
+from deployments.types import ArtifactKind
+from portal import queries as portal
+from portal.models import User, Workspace
+from portal.problems import NotFound
+from portal.secrets import fingerprint
+from portal.types import Role
+
+
+def model(*, actor: User, workspace: str, name: str, version: int | None = None, needs: Role) -> RegisteredModel:
+    """One model of the workspace with that slug; without a version the newest."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    rows = _models(home).filter(name=name)
+    found = rows.filter(version=version).first() if version is not None else rows.order_by("-version").first()
+    if found is None:
+        label = name if version is None else f"{name}:{version}"
+        newest = rows.order_by("-version").first()
+        hint = f" The newest is {newest}." if newest else ""
+        raise NotFound(f"There is no model {label} in {home.name}.{hint}")
+    return found
+
+
+def models(*, workspace: Workspace, name: str = "", search: str = "") -> QuerySet[RegisteredModel]:
+    """The models of a workspace that the caller has already been let into, newest first."""
+    rows = _models(workspace).order_by("-created_at", "-pk")
+    rows = rows.filter(name=name) if name else rows
+    return rows.filter(Q(name__icontains=search) | Q(framework__icontains=search)) if search else rows
+
+
+def _models(workspace: Workspace) -> QuerySet[RegisteredModel]:
+    rows = RegisteredModel.objects.select_related("workspace__team", "artifact", "created_by")
+    return rows.filter(workspace=workspace)
+
+
+def environment(*, actor: User, workspace: str, name: str, version: int | None = None, needs: Role) -> Environment:
+    """One environment of the workspace with that slug; without a version the newest."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    rows = environments(workspace=home).filter(name=name)
+    found = rows.filter(version=version).first() if version is not None else rows.order_by("-version").first()
+    if found is None:
+        label = name if version is None else f"{name}:{version}"
+        raise NotFound(f"There is no environment {label} in {home.name}.")
+    return found
+
+
+def environments(*, workspace: Workspace, name: str = "") -> QuerySet[Environment]:
+    """The environments of a workspace that the caller has already been let into, newest first."""
+    rows = Environment.objects.select_related("workspace__team", "created_by").filter(workspace=workspace)
+    return (rows.filter(name=name) if name else rows).order_by("-created_at", "-pk")
+
+
+def code(*, actor: User, workspace: str, digest: str, needs: Role) -> Artifact:
+    """Uploaded code of the workspace with that slug."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    found = Artifact.objects.filter(workspace=home, digest=digest, kind=ArtifactKind.CODE).first()
+    if found is None:
+        raise NotFound(f"There is no code {digest[:12]}… in {home.name}: upload it first.")
+    return found
+
+
+def deployments_using(*, model: RegisteredModel) -> list[str]:
+    """Names of the deployments of which a revision has the model, sorted."""
+    rows = Deployment.objects.filter(revisions__models=model).values_list("name", flat=True)
+    return sorted(set(rows))
+
+
+def revision_of(*, deployment: Deployment, number: int | None = None) -> Revision:
+    """One revision, by default the wanted one."""
+    wanted = deployment.revision if number is None else number
+    rows = Revision.objects.select_related("environment", "code").prefetch_related("models__artifact")
+    found = rows.filter(deployment=deployment, number=wanted).first()
+    if found is None:
+        raise NotFound(f"{deployment.name} has no revision {wanted}.")
+    return found
+
+
+def blob(*, digest: str) -> IO[bytes]:
+    """The bytes of a blob that the caller has already been let read."""
+    return artifacts.open_blob(digest)
+
+
+def is_signed(*, digest: str, expires: str, signature: str) -> bool:
+    """Whether a URL that a cluster shows lets it read the blob now."""
+    return artifacts.verify("GET", digest, expires, signature)
+
+
+def files_for_pod(*, deployment_id: int, number: int, token: str) -> list[dict[str, Any]]:
+    """What a pod of one revision downloads: url, sha256, size, kind (file or tar) and path below its folder.
+
+    Raises NotFound for a wrong token as for a deployment that is not there.
+    """
+    found = Deployment.objects.filter(pk=deployment_id).first()
+    right = hmac.compare_digest(fingerprint(token), found.fetch_token_digest if found else "0" * 64)
+    if found is None or not right:
+        raise NotFound("There is nothing here.")
+    revision = revision_of(deployment=found, number=number)
+    items = [] if revision.code is None else [_item(revision.code, "")]
+    for each in revision.models.order_by("name", "version"):
+        items.append(_item(each.artifact, manifests.models_path(((each.name, each.version),)), each.files))
+    return items
+
+
+def _item(artifact: Artifact, folder: str, files: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    path = folder if artifact.is_archive else f"{folder}/{(files or artifact.files)[0]['path']}".lstrip("/")
+    return {
+        "url": artifacts.signed_url(artifact.digest),
+        "sha256": artifact.digest,
+        "size": artifact.size,
+        "kind": "tar" if artifact.is_archive else "file",
+        "path": path,
+    }

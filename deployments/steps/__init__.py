@@ -1,0 +1,29 @@
+"""What a worker does for deployments: builds in the registry, and workloads in clusters."""
+
+from __future__ import annotations
+
+from deployments.steps.build import await_environment, settle_environment, start_environment
+from deployments.steps.health import observe_target
+from deployments.steps.workload import (
+    DeploymentFailed,
+    apply_workload,
+    await_replicas,
+    remove_from,
+    remove_workload,
+    restore_workload,
+    settle_deployment,
+)
+from portal import operations
+from portal.types import OperationKind
+
+__all__ = [
+    "DeploymentFailed", "apply_workload", "await_environment", "await_replicas", "observe_target", "remove_from",
+    "remove_workload", "restore_workload", "settle_deployment", "start_environment",
+]  # fmt: skip
+
+operations.define(
+    OperationKind.ENVIRONMENT_BUILD,
+    (start_environment, 120),
+    (await_environment, 1800),
+    settle=settle_environment,
+)

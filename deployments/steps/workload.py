@@ -1,0 +1,207 @@
+"""Bring a revision to its cluster, wait for its replicas, take it back, take it away."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from compute import queries as compute
+from deployments import diagnose, manifests, queries
+from deployments.config import DeploymentConfig
+from deployments.diagnose import Trouble
+from deployments.models import Deployment, Revision
+from deployments.types import DeploymentState
+from portal.models import Operation
+from portal.problems import Conflict, Problem
+from portal.secrets import fingerprint
+from portal.types import OperationState, Wait
+
+if TYPE_CHECKING:
+    from compute.cluster import Cluster
+
+KINDS = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret")
+UNSCHEDULABLE_SECONDS = 15
+AUTOSCALER_SECONDS = 600
+EVIDENCE = 4000
+
+
+class DeploymentFailed(Problem):
+    status, code, title = 422, "deployment_failed", "The replicas did not get ready"
+
+
+class Unschedulable(DeploymentFailed):
+    code, title = "unschedulable", "The replicas fit on no node"
+
+
+def deployment_of(op: Operation) -> Deployment:
+    """The deployment that an operation is about."""
+    rows = Deployment.objects.select_related("workspace", "compute_target__workspace")
+    return rows.get(pk=op.input["deployment_id"])
+
+
+def apply_workload(op: Operation) -> Wait | None:
+    """Apply the objects of the operation's revision; the same again changes nothing."""
+    row = deployment_of(op)
+    newest = row.revisions.order_by("-number").values_list("number", flat=True).first()
+    if op.input["revision"] != newest:
+        raise Conflict(f"{row.name} is at revision {newest} now, not at {op.input['revision']}.")
+    Deployment.objects.filter(pk=row.pk).update(revision=newest)  # run again after it was rolled back
+    _apply(compute.open_cluster(row.compute_target), row, op.input["revision"])
+    return None
+
+
+def _apply(cluster: Cluster, row: Deployment, number: int) -> None:
+    revision = queries.revision_of(deployment=row, number=number)
+    cluster.apply(manifests.build(view_of(row, revision, _token(cluster, row))))
+    config = DeploymentConfig.parse(revision.config)
+    inside = _inside(row.wanted_replicas, config)
+    if config.autoscale_enabled:
+        _start_scaled(cluster, row, inside)
+    Deployment.objects.filter(pk=row.pk).update(wanted_replicas=inside)
+
+
+def _inside(wanted: int, config: DeploymentConfig) -> int:
+    if config.num_replicas is not None:
+        return config.num_replicas
+    return min(max(wanted, config.min_replicas), config.max_replicas)
+
+
+def _start_scaled(cluster: Cluster, row: Deployment, wanted: int) -> None:
+    """The manifest leaves the count to the autoscaler, so that it has to be set once, and after new limits."""
+    name = manifests.workload_name(row)
+    found = cluster.observe("Deployment", namespace=row.namespace, name=name)
+    if found and int(found[0]["spec"].get("replicas") or 0) != wanted:
+        cluster.scale(row.namespace, name, wanted)
+
+
+def _token(cluster: Cluster, row: Deployment) -> str:
+    """The token that the cluster has if it is the one we know, else a new one whose hash is stored first."""
+    found = cluster.observe("Secret", namespace=row.namespace, name=manifests.workload_name(row))
+    held = b64decode((found[0].get("data") or {}).get("token", "")).decode("ascii", "replace") if found else ""
+    if held and fingerprint(held) == row.fetch_token_digest:
+        return held
+    fresh = secrets.token_urlsafe(32)
+    Deployment.objects.filter(pk=row.pk).update(fetch_token_digest=fingerprint(fresh))
+    return fresh
+
+
+def view_of(row: Deployment, revision: Revision, token: str) -> manifests.DeploymentView:
+    """The picture that manifests are built from."""
+    ca_file = settings.CA_FILE_FOR_CLUSTERS
+    return manifests.DeploymentView(
+        pk=row.pk, name=row.name, workspace=row.workspace.slug, namespace=row.namespace, revision=revision.number,
+        config=DeploymentConfig.parse(revision.config), image=revision.environment.image,
+        fetch_image=settings.INFERENCE_IMAGE, entry_script=revision.entry_script,
+        fetch_url=f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/fetch/{row.pk}/{revision.number}/",
+        fetch_token=token, ca=Path(ca_file).read_text() if ca_file else "",
+        models=tuple((model.name, model.version) for model in revision.models.order_by("name", "version")),
+    )  # fmt: skip
+
+
+def await_replicas(op: Operation) -> Wait | None:
+    """Wait until all wanted replicas of the revision are ready. Raises DeploymentFailed with evidence."""
+    row = deployment_of(op)
+    cluster = compute.open_cluster(row.compute_target)
+    found = cluster.observe("Deployment", namespace=row.namespace, name=manifests.workload_name(row))
+    if not found:
+        raise DeploymentFailed(f"The workload of {row.name} was removed from {row.compute_target.name} meanwhile.")
+    selector = f"{manifests.selector(row.pk)},slipway.dev/revision={op.input['revision']}"
+    pods = cluster.observe("Pod", namespace=row.namespace, selector=selector)
+    wanted = int(found[0]["spec"].get("replicas") or 1)
+    ready = sum(1 for pod in pods if diagnose.is_ready(pod))
+    Deployment.objects.filter(pk=row.pk).update(observed_at=timezone.now())
+    if ready >= wanted:
+        Deployment.objects.filter(pk=row.pk).update(ready_replicas=ready)
+        return None
+    _check(op, cluster, row, pods)
+    return Wait(0.5, diagnose.progress(wanted, pods))
+
+
+def _check(op: Operation, cluster: Cluster, row: Deployment, pods: list[dict[str, Any]]) -> None:
+    trouble = diagnose.trouble(pods)
+    if trouble is None:
+        op.memo.pop("unschedulable_since", None)
+        return
+    if trouble.state == DeploymentState.UNSCHEDULABLE and not _waited(op, row):
+        return
+    evidence, text = _evidence(cluster, row, trouble)
+    kind = Unschedulable if trouble.state == DeploymentState.UNSCHEDULABLE else DeploymentFailed
+    raise kind(text, evidence=evidence, pod=trouble.pod, reason=trouble.reason)
+
+
+def _waited(op: Operation, row: Deployment) -> bool:
+    """Room may come: old replicas end, and a cluster autoscaler adds nodes."""
+    now = timezone.now().timestamp()
+    since = op.memo.setdefault("unschedulable_since", now)
+    grows = bool(row.compute_target.config.get("autoscaler"))
+    return bool(now - since >= (AUTOSCALER_SECONDS if grows else UNSCHEDULABLE_SECONDS))
+
+
+def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble) -> tuple[str, str]:
+    """The end of the log that proves it, or the pod's events; and the sentence with what was raised."""
+    log = ""
+    if trouble.container:
+        log = cluster.logs(row.namespace, trouble.pod, trouble.container, tail=200, previous=trouble.previous)
+    if log:
+        cause = diagnose.last_cause(log)
+        return log[-EVIDENCE:], f"{trouble.text} {cause}".strip()
+    events = cluster.observe("Event", namespace=row.namespace)
+    return diagnose.events_text(events, trouble.pod)[-EVIDENCE:], trouble.text
+
+
+def restore_workload(op: Operation) -> Wait | None:
+    """After a failed update: apply what served before; its pods were never taken away."""
+    row = deployment_of(op)
+    if not row.serving_revision or row.serving_revision == op.input["revision"]:
+        return None
+    Deployment.objects.filter(pk=row.pk).update(revision=row.serving_revision)
+    _apply(compute.open_cluster(row.compute_target), row, row.serving_revision)
+    return None
+
+
+def remove_workload(op: Operation) -> Wait | None:
+    """Remove the operation's deployment from its cluster."""
+    row = deployment_of(op)
+    gone = remove_from(compute.open_cluster(row.compute_target), row)
+    return None if gone else Wait(0.5, f"Waiting for the replicas of {row.name} to end")
+
+
+def remove_from(cluster: Cluster, deployment: Deployment) -> bool:
+    """Ask for everything of a deployment to go; whether its pods are gone. Its token is worth nothing from now on."""
+    Deployment.objects.filter(pk=deployment.pk).update(state=DeploymentState.DELETING, fetch_token_digest="")
+    for kind in KINDS:
+        cluster.remove(kind, namespace=deployment.namespace, name=manifests.workload_name(deployment))
+    return not cluster.observe("Pod", namespace=deployment.namespace, selector=manifests.selector(deployment.pk))
+
+
+def settle_deployment(op: Operation) -> None:
+    """Write the end of a create or update into the deployment: state, reason and evidence. No I/O."""
+    row = Deployment.objects.filter(pk=op.input["deployment_id"]).first()
+    if row is None or row.state == DeploymentState.DELETING:
+        return
+    if op.state == OperationState.SUCCEEDED:
+        facts = {
+            "state": DeploymentState.HEALTHY,
+            "serving_revision": op.input["revision"],
+            "reason": "",
+            "evidence": "",
+        }
+    else:
+        facts = _failed(row, op)
+    Deployment.objects.filter(pk=row.pk).update(**facts)
+
+
+def _failed(row: Deployment, op: Operation) -> dict[str, Any]:
+    error = op.error or {}
+    facts = {"reason": str(error.get("detail") or "It was stopped."), "evidence": str(error.get("evidence") or "")}
+    if row.serving_revision:
+        facts["reason"] = f"The change to revision {op.input['revision']} failed: {facts['reason']}"
+        alive = row.ready_replicas > 0
+        return {**facts, "state": DeploymentState.HEALTHY if alive else DeploymentState.UNHEALTHY}
+    lost = error.get("code") == Unschedulable.code
+    return {**facts, "state": DeploymentState.UNSCHEDULABLE if lost else DeploymentState.FAILED}

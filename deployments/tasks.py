@@ -1,0 +1,29 @@
+"""Periodic work of deployments: look at what runs."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from portal.celery import app
+
+EVERY = 10.0  # seconds
+app.conf.beat_schedule["observe-deployments"] = {
+    "task": "deployments.observe_all", "schedule": EVERY, "options": {"expires": EVERY},
+}  # fmt: skip
+
+
+@shared_task(name="deployments.observe_all")
+def observe_all() -> None:
+    """Look at every compute target that runs something, each in a task of its own."""
+    from deployments.models import Deployment
+
+    for target_id in Deployment.objects.order_by().values_list("compute_target_id", flat=True).distinct():
+        observe_one.apply_async((target_id,), expires=EVERY)
+
+
+@shared_task(name="deployments.observe_one")
+def observe_one(target_id: int) -> None:
+    """Look at the deployments of one compute target."""
+    from deployments import steps
+
+    steps.observe_target(target_id)
