@@ -106,11 +106,13 @@ def _tokens(view: GatewayView) -> Json:
         endpoint.name: {"provider_and_audiences": {"provider_name": "portal", "audiences": [endpoint.audience]}}
         for endpoint in view.endpoints
     }
+    # Envoy refuses a provider without a key; without a provider every token is refused, which is what it should be.
+    known = bool(json.loads(view.jwks)["keys"])
     config = typed(
         "extensions.filters.http.jwt_authn.v3.JwtAuthentication",
         strip_failure_response=True,
-        providers={"portal": provider},
-        requirement_map=needs,
+        providers={"portal": provider} if known else {},
+        requirement_map=needs if known else {},
     )
     return typed("config.core.v3.TypedExtensionConfig", name="jwt", typed_config=config)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from compute import queries as compute
 from deployments import autoscale, manifests
+from deployments.config import DeploymentConfig
 from deployments.models import Deployment
 from endpoints import counters
 from endpoints.counters import Reading, Tally
@@ -28,6 +30,7 @@ log = structlog.get_logger(__name__)
 LEAST_SECONDS = 0.5
 ENOUGH = 20
 KEEP = timedelta(hours=24)
+BUSY_NOTE = timedelta(seconds=5)  # often enough for a minute of quiet
 
 
 @dataclass
@@ -175,13 +178,25 @@ def _scale(cluster: Cluster, version: EndpointVersion, seen: Look) -> None:
     key = (version.endpoint.name, version.name)
     # Mean requests at work: their seconds over the time, or what is steadily under way if that is more.
     at_work = max(seen.answered.get(key, Tally()).seconds / seen.seconds, float(seen.steady.get(key, 0)))
-    wanted = autoscale.wanted(
-        current=deployment.wanted_replicas, rps=at_work, seconds=1.0,
+    if _asked(version, config, at_work, inf) >= deployment.wanted_replicas:
+        _stay_busy(version, now)
+    quiet = (now - (version.busy_at or version.created_at)).total_seconds()
+    _follow(cluster, version, deployment, _asked(version, config, at_work, quiet), now)
+
+
+def _asked(version: EndpointVersion, config: DeploymentConfig, at_work: float, quiet_seconds: float) -> int:
+    return autoscale.wanted(
+        current=version.deployment.wanted_replicas, rps=at_work, seconds=1.0,
         target_utilization=config.target_utilization, concurrency=config.max_concurrent_requests,
-        min_replicas=config.min_replicas, max_replicas=config.max_replicas,
-        quiet_seconds=(now - (version.busy_at or version.created_at)).total_seconds(),
+        min_replicas=config.min_replicas, max_replicas=config.max_replicas, quiet_seconds=quiet_seconds,
     )  # fmt: skip
-    _follow(cluster, version, deployment, wanted, now)
+
+
+def _stay_busy(version: EndpointVersion, now: datetime) -> None:
+    """The load asks for all replicas that there are: a minute of quiet begins anew."""
+    if version.busy_at is None or now - version.busy_at > BUSY_NOTE:
+        EndpointVersion.objects.filter(pk=version.pk).update(busy_at=now)
+    version.busy_at = now
 
 
 def _follow(cluster: Cluster, version: EndpointVersion, deployment: Deployment, wanted: int, now: datetime) -> None:

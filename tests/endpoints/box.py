@@ -69,6 +69,8 @@ class Replica(ThreadingHTTPServer):
 class Box:
     """The gateway pod's folder with Envoy running in it."""
 
+    secret = SECRET
+
     def __init__(self, folder: Path) -> None:
         self.folder, self.counter, self.versions = folder, 0, dict[str, str]()
         for name in ("config", "secret", "boot", "eds", "run"):
@@ -142,7 +144,8 @@ class Box:
         assert status == 200, status
         return {row["name"]: row["value"] for row in json.loads(body)["stats"] if "name" in row}
 
-    def probe(self, path: str, method: str = "GET", secret: str = SECRET) -> tuple[int, dict[str, str], bytes]:
+    def probe(self, path: str, method: str = "GET", secret: str | None = None) -> tuple[int, dict[str, str], bytes]:
+        secret = self.secret if secret is None else secret
         return self.call(path, method, None, {gateway.PROBE_HEADER: secret} if secret else {}, gateway.PROBE_PORT)
 
     def call(

@@ -13,6 +13,9 @@ from portal.models import Operation, Workspace
 from portal.types import OperationState
 
 
+SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"
+
+
 def make_target(workspace: Workspace, name: str, **more: Any) -> ComputeTarget:
     """A compute target that takes deployments."""
     given = {
@@ -25,14 +28,33 @@ def make_target(workspace: Workspace, name: str, **more: Any) -> ComputeTarget:
     return ComputeTarget.objects.create(workspace=workspace, name=name, **given)
 
 
-def make_environment(workspace: Workspace) -> None:
-    """The environment sk:1."""
-    Environment.objects.create(name="sk", version=1)
+def make_environment(workspace: Workspace) -> Environment:
+    """The environment sk:1, built."""
+    given = {"spec": {"python": "3.11", "pip": []}, "content_hash": "0" * 64, "state": "Succeeded", "image": "sk"}
+    return Environment.objects.get_or_create(workspace=workspace, name="sk", version=1, defaults=given)[0]
+
+
+def make_version(endpoint: Endpoint, name: str, *, is_default: bool = False, **config: Any) -> EndpointVersion:
+    """A version with a deployment that has a ready replica; the gateway does not know it yet."""
+    workspace = endpoint.workspace
+    deployment = Deployment.objects.create(
+        workspace=workspace,
+        compute_target=endpoint.compute_target,
+        name=f"{endpoint.name}-{name}",
+        namespace="ws-a",
+        state="Healthy",
+        revision=1,
+        ready_replicas=1,
+    )
+    deployment.revisions.create(
+        number=1, environment=make_environment(workspace), entry_script="score.py", config=config
+    )
+    return EndpointVersion.objects.create(endpoint=endpoint, name=name, deployment=deployment, is_default=is_default)
 
 
 def deployment_body() -> dict[str, Any]:
     """The least that a request has to say about what to run."""
-    return {"environment": "sk:1", "entry_script": "score.py"}
+    return {"environment": "sk:1", "entry_script": "score.py", "code": {"files": {"score.py": SCRIPT}}}
 
 
 def finish(endpoint: Endpoint) -> Endpoint:

@@ -14,7 +14,7 @@ from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSampl
 from rest_framework.test import APIClient
 
 from portal.models import AuditEvent, Operation, User, Workspace
-from tests.endpoints.make import deployment_body, finish, make_environment, make_target
+from tests.endpoints.make import SCRIPT, deployment_body, finish, make_environment, make_target
 
 pytestmark = pytest.mark.django_db
 ROOT = "/api/v1/workspaces/{}/"
@@ -548,6 +548,3 @@ def test_trying_takes_at_most_1_mb(us: Caller) -> None:
 def test_trying_without_a_gateway_says_so(us: Caller) -> None:
     service(us)
     assert us.post("services/iris/score/", {"body": {}}).status_code == 409
-
-
-SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"

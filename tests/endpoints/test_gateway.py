@@ -29,7 +29,8 @@ def picture(**more: Any) -> gateway.GatewayView:
     )
     tokens = gateway.EndpointView("tokens", AuthMode.TOKEN, "slipway:endpoint:2", (), (split[0],))
     free = gateway.EndpointView("free", AuthMode.NONE, "slipway:endpoint:3", (), (replace(split[0], weight=10000),))
-    given = {"tls_certificate": "CERT", "tls_key": "KEY", "namespaces": ("ws-b", "ws-a"), **more}
+    jwks = '{"keys":[{"crv":"Ed25519","kid":"k","kty":"OKP","x":"AAAA"}]}'
+    given = {"jwks": jwks, "tls_certificate": "CERT", "tls_key": "KEY", "namespaces": ("ws-b", "ws-a"), **more}
     return view(iris, tokens, free, **given)
 
 

@@ -1,0 +1,40 @@
+"""Periodic work: look at every gateway each second, and forget old numbers."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from portal.celery import app
+
+EVERY, HOUR = 1.0, 3600.0  # seconds
+app.conf.beat_schedule["look-at-gateways"] = {
+    "task": "endpoints.look_at_gateways",
+    "schedule": EVERY,
+    "options": {"expires": EVERY},
+}
+app.conf.beat_schedule["forget-old-numbers"] = {"task": "endpoints.forget_old_numbers", "schedule": HOUR}
+
+
+@shared_task(name="endpoints.look_at_gateways")
+def look_at_gateways() -> None:
+    """One reading per gateway and tick, each in a task of its own."""
+    from endpoints import queries
+
+    for gateway_id in queries.gateways_to_look_at():
+        look_at_gateway.apply_async((gateway_id,), expires=2 * EVERY)
+
+
+@shared_task(name="endpoints.look_at_gateway")
+def look_at_gateway(gateway_id: int) -> None:
+    """Read counters, scale replicas, bring changed health to the routes."""
+    from endpoints.steps import numbers
+
+    numbers.look(gateway_id)
+
+
+@shared_task(name="endpoints.forget_old_numbers")
+def forget_old_numbers() -> None:
+    """Keep a day of samples."""
+    from endpoints.steps import numbers
+
+    numbers.forget_old()
