@@ -150,7 +150,7 @@ class TrafficSample(models.Model):
     codes = models.JSONField(default=dict, help_text="Status -> answers.")
     seconds = models.FloatField(default=0, help_text="The sum of the answers' times.")
     buckets = models.JSONField(
-        default=dict, help_text="Upper bound in microseconds -> answers below it and above the next lower."
+        default=dict, help_text="Bound in microseconds -> answers within it."
     )
 
     class Meta:

@@ -20,7 +20,6 @@ from endpoints import keys
 from endpoints.gateway import Files, GatewayView
 from endpoints.models import Endpoint, Gateway
 from endpoints.steps import picture
-
 from portal.models import Operation
 from portal.problems import NotFound, Problem, Retryable
 from portal.types import Wait

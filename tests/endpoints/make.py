@@ -12,7 +12,6 @@ from endpoints.types import EndpointState
 from portal.models import Operation, Workspace
 from portal.types import OperationState
 
-
 SCRIPT = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"
 
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from compute.models import ComputeTarget
 from django.utils import timezone
-from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from rest_framework.test import APIClient
 
+from compute.models import ComputeTarget
+from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from portal.models import AuditEvent, Operation, User, Workspace
 from tests.endpoints.make import SCRIPT, deployment_body, finish, make_environment, make_target
 
