@@ -109,7 +109,7 @@ class ScoringKey(models.Model):
 
 
 class SigningKey(models.Model):
-    """Signs scoring tokens. Gateways take tokens of every row that is not retired; new ones are signed by the newest."""
+    """Signs scoring tokens. Gateways take tokens of every row that is not retired; the newest signs."""
 
     kid = models.CharField(max_length=64, unique=True)
     private_pem = EncryptedTextField()
