@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def vm_sizes(workspace: Workspace, region: str = "") -> list[VmSize]:
     if not names:
         return [size for size in sizes.bundled() if region not in sizes.REGIONS or region in size.usd_hour]
     prices = {size.name.lower(): size.usd_hour for size in sizes.bundled()}
-    return [VmSize(*name[:5], usd_hour=prices.get(name[0].lower(), {})) for name in names]
+    return [replace(VmSize(*name), usd_hour=prices.get(name[0].lower(), {})) for name in names]
 
 
 def _live_sizes(workspace: Workspace, region: str) -> list[VmSize]:

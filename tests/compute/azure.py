@@ -9,18 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import re
-import ssl
 import threading
 import uuid
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.compute.certificate import certificate
 
 SUB = "11111111-2222-3333-4444-555555555555"
 GROUP = "rg"
@@ -50,7 +45,7 @@ class Azure:
         self.kube_token = "kube-1"
         self.retry_after: str | None = "0"
         self.lock = threading.RLock()
-        self.ca, self.context = _certificate(folder)
+        self.ca, self.context = certificate(folder)
         self.arm = _listen(self, ArmDoor)
         self.kube = _listen(self, KubeDoor)
         self.kube.socket = self.context.wrap_socket(self.kube.socket, server_side=True)
@@ -397,31 +392,3 @@ def _listen(azure: Azure, door: type[Door]) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (door,), {"azure": azure}))
     server.daemon_threads = True
     return server
-
-
-def _certificate(folder: Any) -> tuple[str, ssl.SSLContext]:
-    import ipaddress
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-    )
-    pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "c.pem").write_bytes(pem)
-    (folder / "k.pem").write_bytes(private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "c.pem", folder / "k.pem")
-    return pem.decode(), context

@@ -83,9 +83,9 @@ def test_the_token_is_in_no_repr(azure):
 
 
 def test_another_ca_than_the_kubeconfigs_is_not_trusted(azure, tmp_path):
-    from tests.compute.azure import _certificate
+    from tests.compute.certificate import certificate
 
-    other = base64.b64encode(_certificate(tmp_path)[0].encode()).decode()
+    other = base64.b64encode(certificate(tmp_path)[0].encode()).decode()
     cluster = connect(changed(azure, lambda cluster, user: cluster.update({"certificate-authority-data": other})))
     with pytest.raises(Retryable):
         cluster.version()
