@@ -1,0 +1,61 @@
+"""Quick looks at running processes: each answers within about a second and raises nothing."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from pathlib import Path
+
+from portal.launcher.ports import LOOPBACK
+
+SECONDS = 1.0
+
+
+def _status(port: int, path: str, ca_file: Path | None) -> int:
+    if ca_file:
+        context = ssl.create_default_context(cafile=str(ca_file))
+        link: http.client.HTTPConnection = http.client.HTTPSConnection(LOOPBACK, port, timeout=SECONDS, context=context)
+    else:
+        link = http.client.HTTPConnection(LOOPBACK, port, timeout=SECONDS)
+    try:
+        link.request("GET", path)
+        return link.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        link.close()
+
+
+def answers(port: int) -> bool:
+    """Whether anything speaks HTTP on the port."""
+    return _status(port, "/", None) > 0
+
+
+def is_healthy(port: int, ca_file: Path | None = None) -> bool:
+    """Whether /healthz answers 200; over TLS when a CA file is given."""
+    return _status(port, "/healthz", ca_file) == 200
+
+
+def _ask_broker(path: Path, command: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(SECONDS)
+        try:
+            link.connect(str(path))
+            link.sendall(command + b"\r\n")
+            answer = link.recv(65536)
+            while answer.startswith(b"$") and not answer.endswith(b"\r\n"):
+                answer += link.recv(65536)
+        except OSError:
+            return b""
+    return answer
+
+
+def broker_answers(path: Path) -> bool:
+    """Whether the broker answers a ping on its socket."""
+    return _ask_broker(path, b"PING").startswith(b"+PONG")
+
+
+def has_worker(path: Path) -> bool:
+    """Whether a worker waits for messages: some client of the broker blocks on its queue."""
+    return b"cmd=brpop" in _ask_broker(path, b"CLIENT LIST")
