@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from deployments.types import Entry
 from portal.problems import Invalid
@@ -60,7 +61,7 @@ def pack(files: Iterable[tuple[str, IO[bytes], int]], target: IO[bytes]) -> list
             info = tarfile.TarInfo(path)
             info.size, info.mode = size, 0o644
             hashed = Hashed(stream)
-            tar.addfile(info, hashed)  # type: ignore[arg-type]  (only read() is used)
+            tar.addfile(info, cast(IO[bytes], hashed))
             entries.append(Entry(path, hashed.size, hashed.hexdigest()))
     return entries
 
@@ -71,15 +72,16 @@ def inspect(stream: IO[bytes]) -> list[Entry]:
     """
     found: list[Entry] = []
     try:
-        with tarfile.open(fileobj=stream, mode="r:gz") as tar:
-            total = 0
-            for member in tar:
-                total += member.size
-                _check_member(member, total)
-                if member.isfile():
-                    found.append(_entry(tar, member))
-        if stream.read(1):
-            raise InvalidArchive("Behind the end of the tar.gz is something else.")
+        with gzip.GzipFile(fileobj=stream) as plain:
+            with tarfile.open(fileobj=plain, mode="r:") as tar:
+                total = 0
+                for member in tar:
+                    total += member.size
+                    _check_member(member, total)
+                    if member.isfile():
+                        found.append(_entry(tar, member))
+            while plain.read(CHUNK):  # up to gzip's own end, which proves that nothing is cut off
+                pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise InvalidArchive(f"This is no whole tar.gz: {error}.") from None
     if not found:

@@ -31,8 +31,11 @@ SERVE = (
 class Named(Protocol):
     """What names are made of; a Deployment row is one."""
 
-    name: Any
-    pk: Any
+    @property
+    def name(self) -> Any: ...
+
+    @property
+    def pk(self) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
@@ -43,7 +43,9 @@ class StreamedMultiPart(BaseParser):
         meta = {**request.META, "CONTENT_TYPE": media_type or request.META.get("CONTENT_TYPE", "")}
         counted = _Tail(stream)
         try:
-            parser = MultiPartParser(meta, counted, [TemporaryFileUploadHandler(request)], settings.DEFAULT_CHARSET)
+            parser = MultiPartParser(
+                meta, cast(Any, counted), [TemporaryFileUploadHandler(request)], settings.DEFAULT_CHARSET
+            )
             data, files = parser.parse()
         except MultiPartParserError as error:
             raise InvalidShape(f"The upload cannot be read: {error}.") from None

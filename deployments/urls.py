@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
+from deployments import views
 from deployments.api import environments, fetch, models
 
 HOME = "workspaces/<slug:workspace>"
@@ -22,4 +23,16 @@ api_urls = [
     path("fetch/<int:deployment>/<int:revision>/", fetch.Fetch.as_view(), name="api-fetch"),
     re_path(r"^blobs/(?P<digest>[0-9a-f]{64})/?$", fetch.Blob.as_view(), name="api-blob"),
 ]
-page_urls: list[object] = []
+PAGES = "w/<slug:workspace>"
+page_urls = [
+    path(f"{PAGES}/models/", views.model_list, name="model-list"),
+    path(f"{PAGES}/new/model/", views.model_register, name="model-register"),
+    path(f"{PAGES}/models/<str:name>/", views.model, name="model-newest"),
+    path(f"{PAGES}/models/<str:name>/<int:version>/", views.model, name="model"),
+    path(f"{PAGES}/models/<str:name>/<int:version>/delete/", views.model_delete, name="model-delete"),
+    path(f"{PAGES}/environments/", views.environment_list, name="environment-list"),
+    path(f"{PAGES}/new/environment/", views.environment_register, name="environment-register"),
+    path(f"{PAGES}/environments/<str:name>/", views.environment, name="environment-newest"),
+    path(f"{PAGES}/environments/<str:name>/<int:version>/", views.environment, name="environment"),
+    path(f"{PAGES}/environments/<str:name>/<int:version>/build/", views.environment_build, name="environment-build"),
+]

@@ -19,7 +19,8 @@ def uploads(request: Request) -> list[Upload]:
     unknown = sorted(set(request.FILES) - set(FILE_MEMBERS))
     if unknown:
         raise InvalidShape(f"Unknown file members: {', '.join(unknown)}. Send files as 'files'.")
-    paths = request.data.getlist("paths")
+    data: Any = request.data
+    paths = data.getlist("paths")
     if paths and len(paths) != len(files):
         raise InvalidShape(f"There are {len(files)} files and {len(paths)} paths: give one path for each file.")
     names = paths or [str(file.name) for file in files]
@@ -28,8 +29,9 @@ def uploads(request: Request) -> list[Upload]:
 
 def fields(request: Request) -> dict[str, Any]:
     """The other members of a multipart request, one value each, `paths` left out."""
-    members = set(request.data) - set(request.FILES) - {"paths"}
-    return {name: request.data.get(name) for name in sorted(members)}
+    data: Any = request.data
+    members = set(data) - set(request.FILES) - {"paths"}
+    return {name: data.get(name) for name in sorted(members)}
 
 
 def labels(text: Any, member: str) -> Any:

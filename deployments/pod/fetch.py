@@ -87,7 +87,7 @@ def unpack(archive: str, folder: str) -> None:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 source = tar.extractfile(member)
                 with source, open(target, "wb") as out:  # type: ignore[union-attr]
-                    shutil.copyfileobj(source, out, CHUNK)  # type: ignore[arg-type, type-var]
+                    shutil.copyfileobj(source, out, CHUNK)  # type: ignore[arg-type]
             else:
                 raise Failed(f"{member.name} in the archive is neither file nor folder.")
 

@@ -1,0 +1,77 @@
+"""From pods' states to one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployments import diagnose
+from deployments.types import DeploymentState
+
+DEAD = {"terminated": {"exitCode": 3, "reason": "Error"}}
+
+
+def pod(status: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "iris-1", **meta}, "status": status}
+
+
+def crashed(code: int, reason: str = "Error", *, restarts: int = 1, group: str = "containerStatuses") -> dict[str, Any]:
+    last = {"terminated": {"exitCode": code, "reason": reason}}
+    back_off = {"waiting": {"reason": "CrashLoopBackOff"}}
+    return pod({group: [{"name": "c", "image": "i", "restartCount": restarts, "state": back_off, "lastState": last}]})
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": "why"}}
+    return pod({"containerStatuses": [{"name": "c", "image": "img", "restartCount": 0, "state": state}]})
+
+
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: cpu."}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (crashed(3, restarts=2), "init() failed; it ended 3 times"),
+        (crashed(1, restarts=2), "exit code 1"),
+        (crashed(137, "OOMKilled", restarts=2), "OOMKilled"),
+        (crashed(1, restarts=2, group="initContainerStatuses"), "could not fetch its code and models"),
+        (waiting("ImagePullBackOff"), "image img cannot be pulled"),
+        (waiting("CreateContainerConfigError"), "cannot be made"),
+        (pod({"conditions": [UNSCHEDULABLE]}), "0/3 nodes: cpu."),
+    ],
+)
+def test_trouble_is_one_sentence(found: dict[str, Any], words: str) -> None:
+    trouble = diagnose.trouble([found])
+    assert trouble is not None
+    assert words in trouble.text
+
+
+def test_what_does_not_fit_is_unschedulable() -> None:
+    trouble = diagnose.trouble([pod({"conditions": [UNSCHEDULABLE]})])
+    assert trouble is not None
+    assert trouble.state == DeploymentState.UNSCHEDULABLE
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        waiting("ContainerCreating"),
+        waiting("PodInitializing"),
+        pod({"containerStatuses": [{"name": "c", "restartCount": 0, "state": DEAD}]}),
+        pod({"phase": "Failed", "containerStatuses": [{"name": "c", "restartCount": 5, "state": DEAD}]}),
+        pod({"conditions": [UNSCHEDULABLE]}, deletionTimestamp="now"),
+        pod({"conditions": [{"type": "Ready", "status": "True"}]}),
+        pod({}),
+    ],
+)
+def test_what_may_become_well_is_no_trouble(found: dict[str, Any]) -> None:
+    assert diagnose.trouble([found]) is None
+
+
+def test_the_cause_is_the_last_line_of_the_last_traceback() -> None:
+    log = 'Traceback (most recent call last):\n  File "a"\nOSError: first\nx\n'
+    log += 'Traceback (most recent call last):\n  File "b", line 1\n    boom\nValueError: no model\nWorker exiting\n'
+    assert diagnose.last_cause(log) == "ValueError: no model"
+    assert diagnose.last_cause("quiet") == ""
