@@ -149,9 +149,7 @@ class TrafficSample(models.Model):
     at = models.DateTimeField(help_text="The start of the ten seconds.")
     codes = models.JSONField(default=dict, help_text="Status -> answers.")
     seconds = models.FloatField(default=0, help_text="The sum of the answers' times.")
-    buckets = models.JSONField(
-        default=dict, help_text="Bound in microseconds -> answers within it."
-    )
+    buckets = models.JSONField(default=dict, help_text="Bound in microseconds -> answers within it.")
 
     class Meta:
         constraints: ClassVar = [

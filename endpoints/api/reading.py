@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -58,6 +59,7 @@ class Events(KindView):
 class Metrics(KindView):
     """What the gateway counted."""
 
+    @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, workspace: str, name: str) -> Response:
         """Observed shares of the last five minutes per version, and the ten-second samples behind them."""
         endpoint = self.found(request, workspace, name, Role.READER)
@@ -70,6 +72,7 @@ class Metrics(KindView):
 class Revisions(KindView):
     """What a version was over time."""
 
+    @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, workspace: str, name: str, version: str = "") -> Response:
         """Revisions, newest first."""
         endpoint = self.found(request, workspace, name, Role.READER)

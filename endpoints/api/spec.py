@@ -78,7 +78,7 @@ def whole(workspace: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
 
 def changed(endpoint: Any, version: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
     """A deployment from what runs now with some parts changed."""
-    now = version.deployment.revisions.get(number=version.deployment.revision)
+    now = deployments.revision_of(deployment=version.deployment)
     home = endpoint.workspace
     return DeploymentSpec(
         models=_models(home, data["models"], actor) if "models" in data else list(now.models.all()),

@@ -39,7 +39,8 @@ class Kube(Box):
         (folder / "pair.pem").write_text(certificate + key)
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.asked: list[str] = []
-        self.refuse, self.writes = "", 0
+        self.refuse = ""
+        self.mounted: dict[str, dict[str, str]] = {}
         self.envoy: subprocess.Popen[bytes] | None = None
         self.certificate = certificate
         self.api, self.arm = self._serve(self._kubernetes, tls=True), self._serve(self._azure, tls=False)
@@ -204,10 +205,12 @@ class Kube(Box):
         return (200, {}) if found else (404, {"message": "not found"})
 
     def follow_volumes(self) -> None:
-        """What a kubelet does when a pod is annotated."""
-        self.writes += 1
-        self.counter = self.writes
+        """What a kubelet does when a pod is annotated: what changed is swapped in."""
         config = self.objects["configmaps", self.namespace, "gateway-config"]["data"]
         secret = self.objects["secrets", self.namespace, "gateway-secret"]["data"]
-        self._swap("config", config)
-        self._swap("secret", {name: base64.b64decode(value).decode() for name, value in secret.items()})
+        plain = {name: base64.b64decode(value).decode() for name, value in secret.items()}
+        for name, files in (("config", config), ("secret", plain)):
+            if self.mounted.get(name) != files:
+                self.counter += 1
+                self._swap(name, files)
+                self.mounted[name] = files
