@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from portal.models import ApiToken, AuditEvent, Membership, Operation, OperationLog, Team, User, Workspace
+from portal.models import ApiToken, AuditEvent, Beat, Membership, Operation, OperationLog, Team, User, Workspace
+from portal.operations.plans import step_names
 from portal.problems import Forbidden, NotFound
 from portal.secrets import fingerprint
 from portal.types import OperationState, Role
@@ -82,6 +85,46 @@ def operation(*, actor: User, slug: str, id: UUID, needs: Role) -> Operation:
     return found
 
 
+def operation_to_control(*, actor: User, slug: str, id: UUID) -> Operation:
+    """One operation that the actor may cancel or run again: work on clusters needs an Operator, the rest a Contributor."""
+    op = operation(actor=actor, slug=slug, id=id, needs=Role.CONTRIBUTOR)
+    if op.kind.startswith("compute."):
+        require(actor=actor, workspace=op.workspace, needs=Role.OPERATOR)
+    return op
+
+
+def operation_percent(*, op: Operation) -> int:
+    """The share of steps that are done, 0 to 100; what failed keeps the share that it reached."""
+    if op.state == OperationState.SUCCEEDED:
+        return 100
+    steps = len(step_names(op)) or 1
+    return min(99, round(100 * op.step / steps))
+
+
+def operation_steps(*, op: Operation) -> list[dict[str, Any]]:
+    """The steps in order with state (waiting, running, done, failed) and times, from the log."""
+    times: dict[str, dict[str, Any]] = {}
+    for line in operation_log(op=op).exclude(event="line"):
+        mark = times.setdefault(line.step, {"started_at": None, "ended_at": None})
+        if line.event == "started":
+            mark.update(started_at=line.at, ended_at=None)
+        elif line.event in ("done", "failed"):
+            mark["ended_at"] = line.at
+    empty = {"started_at": None, "ended_at": None}
+    return [
+        {"name": name, "state": _step_state(op, index), **times.get(name, empty)}
+        for index, name in enumerate(step_names(op))
+    ]
+
+
+def _step_state(op: Operation, index: int) -> str:
+    if index < op.step or op.state == OperationState.SUCCEEDED:
+        return "done"
+    if index > op.step or op.state == OperationState.NOT_STARTED:
+        return "waiting"
+    return "running" if op.is_active else "failed"
+
+
 def operations(*, workspace: Workspace, state: str = "", kind: str = "", target: str = "") -> QuerySet[Operation]:
     """The operations of a workspace that the caller has already been let into, newest first."""
     found = Operation.objects.select_related("actor").filter(workspace=workspace).order_by("-created_at", "-pk")
@@ -125,3 +168,8 @@ def user_of_token(secret: str) -> User | None:
 def is_failed(op: Operation) -> bool:
     """Whether the operation ended otherwise than well."""
     return not op.is_active and op.state != OperationState.SUCCEEDED
+
+
+def beat_at(*, name: str) -> datetime | None:
+    """When a periodic task last ran."""
+    return Beat.objects.filter(name=name).values_list("at", flat=True).first()

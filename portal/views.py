@@ -1,0 +1,349 @@
+"""The shared pages: sign-in, overview, operations, history, tokens, search; and the shell around every page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.core.cache import cache
+from django.core.cache import cache
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_GET, require_POST, require_safe
+import structlog
+from rest_framework import serializers
+
+from compute import queries as compute
+from deployments import queries as deployments
+from endpoints import queries as endpoints
+from endpoints.types import EndpointKind
+from portal import actions, http, operations, pages, queries
+from portal.problems import NotFound, Problem
+from portal.types import ACTIVE_STATES, OperationKind, OperationState, Role
+
+ATTEMPTS, WINDOW = 10, 300  # failed sign-ins per name and address, seconds
+THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
+BEAT_SILENCE = timedelta(seconds=30)
+NEWEST = {"newest": ("-created_at", "-pk"), "oldest": ("created_at", "pk")}
+NAV = (
+    ("overview", "Overview", "overview"),
+    ("compute-list", "Compute", "compute"),
+    ("model-list", "Models", "models"),
+    ("environment-list", "Environments", "environments"),
+    ("service-list", "Services", "services"),
+    ("endpoint-list", "Endpoints", "endpoints"),
+    ("operation-list", "Operations", "operations"),
+    ("history", "History", "history"),
+)
+TROUBLE = ("Unhealthy", "Failed", "Unschedulable", "Missing")
+ENDED_BADLY = [state for state in OperationState if state not in (*ACTIVE_STATES, OperationState.SUCCEEDED)]
+
+
+class SignIn(LoginView):
+    """The sign-in form: `username`, `password`, with a limit on failures per name and address."""
+
+    template_name = "portal/sign_in.html"
+    redirect_authenticated_user = True
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Check the password, unless this name failed too often from this address."""
+        if cache.get(self._key(), 0) >= ATTEMPTS:
+            form = self.get_form()
+            form.errors.setdefault("__all__", form.error_class(["Too many failed attempts. Wait five minutes."]))
+            return self.render_to_response(self.get_context_data(form=form), status=429)
+        return super().post(request, *args, **kwargs)
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        """Count the failure."""
+        cache.add(self._key(), 0, WINDOW)
+        cache.incr(self._key())
+        return super().form_invalid(form)
+
+    def _key(self) -> str:
+        name = self.request.POST.get("username", "")[:100].lower().encode().hex()
+        return f"sign-in:{self.request.META.get('REMOTE_ADDR')}:{name}"
+
+
+class TokenForm(http.Shape):
+    """A wish for an API token, as the form sends it."""
+
+    name = serializers.CharField(max_length=100)
+    role = serializers.ChoiceField(choices=[role.label for role in Role])
+    workspace = serializers.SlugField(required=False, allow_blank=True)
+    days = serializers.IntegerField(min_value=1, max_value=3650)
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """What is around every page. Fragments have no shell, and cost no query for it."""
+    theme = request.COOKIES.get("theme", "auto")
+    around: dict[str, Any] = {
+        "theme": theme if theme in dict(THEMES) else "auto",
+        "themes": THEMES,
+        "sandbox": bool(settings.SANDBOX_NOTICE),
+    }
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated or getattr(request, "htmx", False):
+        return {"shell": around}
+    found = list(queries.workspaces(actor=user))
+    match = request.resolver_match
+    slug = match.kwargs.get("workspace", "") if match else ""
+    here = next((each for each in found if each.slug == slug), None) or (found[0] if found and not slug else None)
+    around |= {"user": user, "workspaces": found, "workspace": here}
+    if here is not None:
+        role = queries.role_in(actor=user, team=here.team, workspace=here) or Role.READER
+        around |= {
+            "role_name": role.label, "can_contribute": role >= Role.CONTRIBUTOR, "can_operate": role >= Role.OPERATOR,
+            "nav": _nav(request, here),
+        }  # fmt: skip
+    return {"shell": around}
+
+
+def _nav(request: HttpRequest, here: Any) -> list[dict[str, Any]]:
+    running = queries.operations(workspace=here).filter(state__in=ACTIVE_STATES).count()
+    name = request.resolver_match.url_name or "" if request.resolver_match else ""
+    return [
+        {
+            "url": reverse(target, args=[here.slug]), "label": label, "icon": icon,
+            "is_here": name.split("-")[0] == target.split("-")[0],
+            "count": running if target == "operation-list" else 0,
+        }
+        for target, label, icon in NAV
+    ]  # fmt: skip
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 while the web process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 when database, cache and beat are all well, else 503; says which is not."""
+    parts = {"database": True, "cache": True, "beat": False}
+    try:
+        seen = queries.beat_at(name="recover_operations")
+        parts["beat"] = seen is not None and timezone.now() - seen < BEAT_SILENCE
+    except DatabaseError:
+        parts["database"] = False
+    try:
+        cache.set("readyz", 1, 10)
+    except Exception:  # any trouble of any cache backend means the same here
+        parts["cache"] = False
+    return JsonResponse(parts, status=200 if all(parts.values()) else 503)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: a problem document under the API, else a page."""
+    if request.path.startswith("/api/"):
+        return _problem_json(NotFound("There is nothing at this address."))
+    return render(request, "404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: a problem document under the API, else a page; both name the log's id, and neither asks the database."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    if request.path.startswith("/api/"):
+        problem = Problem("This is a fault of the portal, and it is in its log.", request_id=request_id)
+        problem.status, problem.code, problem.title = 500, "fault", "Something broke"
+        return _problem_json(problem)
+    return HttpResponse(render_to_string("500.html", {"request_id": request_id}), status=500)
+
+
+def _problem_json(problem: Problem) -> HttpResponse:
+    return JsonResponse(problem.as_dict(), status=problem.status, content_type="application/problem+json")
+
+
+@login_required
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """The overview of the first workspace, or a page that says there is none."""
+    first = queries.workspaces(actor=pages.actor(request)).first()
+    return redirect("overview", first.slug) if first else render(request, "portal/no_workspace.html")
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Keep light, dark or automatic colours in a cookie."""
+    back = request.POST.get("next", "/")
+    safe = url_has_allowed_host_and_scheme(back, {request.get_host()}, require_https=request.is_secure())
+    response = redirect(back if safe else "/")
+    wanted = request.POST.get("theme", "auto")
+    response.set_cookie("theme", wanted if wanted in dict(THEMES) else "auto", max_age=31_536_000, samesite="Lax")
+    return response
+
+
+@login_required
+@require_safe
+def overview(request: HttpRequest, workspace: str) -> HttpResponse:
+    """What is here, what runs, and what needs somebody."""
+    home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    rows, jobs = endpoints.endpoints(workspace=home), queries.operations(workspace=home)
+    day = timezone.now() - timedelta(days=1)
+    services = rows.filter(kind=EndpointKind.SERVICE).count()
+    context = {
+        "workspace": home,
+        "targets": list(compute.compute_targets(workspace=home)[:6]),
+        "compute_count": compute.compute_targets(workspace=home).count(),
+        "model_count": deployments.models(workspace=home).count(),
+        "environment_count": deployments.environments(workspace=home).count(),
+        "service_count": services,
+        "endpoint_count": rows.count() - services,
+        "endpoints": [endpoints.overview(endpoint=row) for row in rows.order_by("-updated_at", "pk")[:8]],
+        "troubled": list(rows.filter(versions__is_default=True, versions__deployment__state__in=TROUBLE)[:5]),
+        "running": list(jobs.filter(state__in=ACTIVE_STATES)[:6]),
+        "failed": list(jobs.filter(state__in=ENDED_BADLY, ended_at__gte=day)[:5]),
+    }
+    return render(request, "portal/overview.html", context)
+
+
+@login_required
+@require_safe
+def search(request: HttpRequest, workspace: str) -> HttpResponse:
+    """Any object of the workspace by a part of its name."""
+    home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    text = request.GET.get("q", "").strip()
+    found: dict[str, Any] = {}
+    if text:
+        found = {
+            "targets": compute.compute_targets(workspace=home).filter(name__icontains=text)[:20],
+            "endpoints": endpoints.endpoints(workspace=home).filter(name__icontains=text)[:20],
+            "models": deployments.models(workspace=home).filter(name__icontains=text)[:20],
+            "environments": deployments.environments(workspace=home).filter(name__icontains=text)[:20],
+        }
+    lists = {name: list(rows) for name, rows in found.items()}
+    context = {"workspace": home, "q": text, "found": lists, "count": sum(len(rows) for rows in lists.values())}
+    return render(request, "portal/search.html", context)
+
+
+@login_required
+@require_safe
+def operation_list(request: HttpRequest, workspace: str) -> HttpResponse:
+    """The long jobs, newest first."""
+    home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    state, kind, target = (request.GET.get(name, "") for name in ("state", "kind", "q"))
+    rows = queries.operations(workspace=home, state=state, kind=kind)
+    page = pages.listing(request, rows.filter(target_name__icontains=target) if target else rows, sorts=NEWEST)
+    shown = [{"op": op, "percent": queries.operation_percent(op=op)} for op in page.items]
+    context = {
+        "workspace": home, "page": page, "rows": shown, "states": OperationState.values,
+        "kinds": OperationKind.values, "state": state, "kind": kind, "q": target,
+    }  # fmt: skip
+    return render(request, "portal/operations.html", context)
+
+
+@login_required
+@require_safe
+def operation(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
+    """One long job: steps, log, and what can be done about it."""
+    op = queries.operation(actor=pages.actor(request), slug=workspace, id=id, needs=Role.READER)
+    context = {**_job(op), "may_retry": op.state in ENDED_BADLY}
+    return render(request, "portal/operation.html", context)
+
+
+@login_required
+@require_GET
+def operation_live(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
+    """The part of a job's page that moves. 286 ends the polling; whoever polled hears that the job ended."""
+    op = queries.operation(actor=pages.actor(request), slug=workspace, id=id, needs=Role.READER)
+    response = render(request, "portal/_operation.html", _job(op), status=200 if op.is_active else 286)
+    if not op.is_active and "poll" in request.GET:
+        response["HX-Trigger"] = "operation-ended"
+    return response
+
+
+def _job(op: Any) -> dict[str, Any]:
+    lines = list(queries.operation_log(op=op).reverse()[:200])[::-1]
+    return {
+        "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op),
+        "steps": queries.operation_steps(op=op), "lines": lines, "news_at": lines[-1].at if lines else op.created_at,
+    }  # fmt: skip
+
+
+@login_required
+@require_POST
+def operation_cancel(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
+    """Ask a job to stop before its next step."""
+    return _control(request, workspace, id, operations.cancel, "It stops before its next step.")
+
+
+@login_required
+@require_POST
+def operation_retry(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
+    """Go on with a job that failed."""
+    return _control(request, workspace, id, operations.retry, "It goes on from the step that failed.")
+
+
+def _control(request: HttpRequest, workspace: str, id: UUID, action: Any, said: str) -> HttpResponse:
+    actor = pages.actor(request)
+    op = queries.operation_to_control(actor=actor, slug=workspace, id=id)
+    try:
+        action(op=op, actor=actor)
+        messages.success(request, said)
+    except Problem as problem:
+        context = {**_job(op), "may_retry": op.state in ENDED_BADLY}
+        return pages.refused(request, "portal/operation.html", context, problem)
+    return redirect("operation", workspace, op.pk)
+
+
+@login_required
+@require_safe
+def history(request: HttpRequest, workspace: str) -> HttpResponse:
+    """Who did what, newest first."""
+    home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    rows = queries.audit_events(workspace=home)
+    wanted = {name: request.GET.get(name, "").strip() for name in ("actor", "action", "target")}
+    for field, text in (("actor_name", wanted["actor"]), ("action", wanted["action"]), ("target_name", wanted["target"])):
+        rows = rows.filter(**{f"{field}__icontains": text}) if text else rows
+    page = pages.listing(request, rows, sorts={"newest": ("-pk",)})
+    return render(request, "portal/history.html", {"workspace": home, "page": page, **wanted})
+
+
+@login_required
+def tokens(request: HttpRequest) -> HttpResponse:
+    """One's API tokens. A new one's secret is in the answer to the form, and nowhere else."""
+    actor = pages.actor(request)
+    if request.method == "POST":
+        try:
+            data = TokenForm.parse(request.POST)
+            role = next(role for role in Role if role.label == data["role"])
+            slug = data.get("workspace")
+            home = queries.workspace(actor=actor, slug=slug, needs=Role.READER) if slug else None
+            token, secret = actions.token_create(
+                user=actor, name=data["name"], role=role, workspace=home, days=data["days"]
+            )
+        except Problem as problem:
+            return pages.refused(request, "portal/tokens.html", _tokens(request), problem)
+        response = render(request, "portal/tokens.html", {**_tokens(request), "secret": secret, "fresh": token})
+        response["Cache-Control"] = "no-store"
+        return response
+    return render(request, "portal/tokens.html", _tokens(request))
+
+
+def _tokens(request: HttpRequest) -> dict[str, Any]:
+    actor = pages.actor(request)
+    rows = [{"token": token, "role": Role(token.role).label} for token in queries.api_tokens(actor=actor)]
+    return {"rows": rows, "roles": Role.labels, "now": timezone.now()}
+
+
+@login_required
+@require_POST
+def token_revoke(request: HttpRequest, id: int) -> HttpResponse:
+    """End a token at once."""
+    actor = pages.actor(request)
+    token = queries.api_tokens(actor=actor).filter(pk=id).first()
+    if token is None:
+        raise NotFound(f"You have no token {id}.")
+    actions.token_revoke(token=token, actor=actor)
+    messages.success(request, f"The token {token.name} has ended.")
+    return redirect("tokens")
