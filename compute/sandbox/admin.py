@@ -1,0 +1,95 @@
+"""What tests and the supervisor may ask of the pretend cloud itself, with the admin token."""
+
+import hmac
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from compute.sandbox.kube.errors import ApiError
+
+if TYPE_CHECKING:
+    from compute.sandbox.app import Sandbox
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Admin:
+    """The paths under /sandbox/."""
+
+    def __init__(self, sandbox: "Sandbox", token: str) -> None:
+        self._sandbox, self._token = sandbox, token
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, each behind the token."""
+        guard = self._guarded
+        return [
+            web.get("/sandbox/clock", guard(self.clock)),
+            web.post("/sandbox/clock", guard(self.advance)),
+            web.get("/sandbox/faults", guard(self.faults)),
+            web.put("/sandbox/faults/{name}", guard(self.set_fault)),
+            web.delete("/sandbox/faults/{name}", guard(self.clear_fault)),
+            web.delete("/sandbox/faults", guard(self.clear_fault)),
+            web.get("/sandbox/state", guard(self.state)),
+            web.post("/sandbox/clusters/{cluster}/nodes/{node}/{state:lost|back}", guard(self.node)),
+        ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def check(request: web.Request) -> web.Response:
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token.encode()):
+                return web.json_response({"message": "The admin token is missing or wrong."}, status=401)
+            try:
+                return await handler(request)
+            except (ValueError, KeyError, TypeError) as error:
+                return web.json_response({"message": f"Bad request: {error}"}, status=400)
+            except ApiError as error:
+                return web.json_response({"message": error.message}, status=error.status)
+
+        return check
+
+    async def clock(self, request: web.Request) -> web.Response:
+        """The moment."""
+        return web.json_response({"now": self._sandbox.clock.now().isoformat()})
+
+    async def advance(self, request: web.Request) -> web.Response:
+        """Move the clock: {"advance": seconds}."""
+        self._sandbox.clock.advance(float((await request.json())["advance"]))
+        return await self.clock(request)
+
+    async def faults(self, request: web.Request) -> web.Response:
+        """The faults that are set."""
+        return web.json_response(self._sandbox.faults.all())
+
+    async def set_fault(self, request: web.Request) -> web.Response:
+        """Set a fault; the body says for whom and how often."""
+        spec: Any = json.loads(await request.read() or b"{}")
+        if not isinstance(spec, dict) or int(spec.get("count", 1)) < 1:
+            raise ValueError("a fault is an object; its count is at least 1")
+        self._sandbox.faults.set(request.match_info["name"], spec)
+        return await self.faults(request)
+
+    async def clear_fault(self, request: web.Request) -> web.Response:
+        """Clear one fault, or all."""
+        self._sandbox.faults.clear(request.match_info.get("name"))
+        return await self.faults(request)
+
+    async def state(self, request: web.Request) -> web.Response:
+        """Process id, clusters, and every pod with its processes."""
+        rows = self._sandbox.arm.records()
+        clusters = [
+            {"id": row["uid"], "name": row["name"], "group": row["group"],
+             "state": row["body"]["properties"]["provisioningState"]}
+            for row in rows
+        ]  # fmt: skip
+        pods = self._sandbox.kubelet.processes()
+        balancer = self._sandbox.controllers.balancer_pid()
+        return web.json_response({"pid": os.getpid(), "clusters": clusters, "pods": pods, "balancer_pid": balancer})
+
+    async def node(self, request: web.Request) -> web.Response:
+        """Lose a node, or bring it back."""
+        names = request.match_info
+        self._sandbox.kube.set_node_ready(names["cluster"], names["node"], names["state"] == "back")
+        return web.json_response({"node": names["node"], "state": names["state"]})

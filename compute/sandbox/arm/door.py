@@ -1,0 +1,187 @@
+"""The front door of ARM: token, api-version, faults, headers, and the way to what a path names."""
+
+import asyncio
+import hmac
+import json
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from compute.sandbox.arm.errors import ArmError, gateway
+from compute.sandbox.faults import Faults
+from compute.sandbox.requestlog import RequestLog
+
+Json = dict[str, Any]
+_HOST = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class Call:
+    """One request with what its path names; `effective` is for the request log."""
+
+    def __init__(self, request: web.Request, names: dict[str, str]) -> None:
+        self.request, self.names, self.effective = request, names, False
+
+    @property
+    def base(self) -> str:
+        """Scheme and host as the client sees them."""
+        scheme = self.request.headers.get("X-Forwarded-Proto", self.request.scheme).lower()
+        host = self.request.headers.get("Host", "")
+        if not _HOST.fullmatch(host) or scheme not in ("http", "https"):
+            raise gateway(400, "InvalidHostHeader", "The Host header is no host name.")
+        return f"{scheme}://{host}"
+
+    async def json(self) -> Json:
+        """The body, an object; the front door's 400 otherwise."""
+        try:
+            found = json.loads(await self.request.read())
+        except (ValueError, UnicodeDecodeError, RecursionError):
+            raise gateway(
+                400, "InvalidRequestContent", "The request content was invalid and could not be read."
+            ) from None
+        if not isinstance(found, dict):
+            raise gateway(400, "InvalidRequestContent", "The request content must be a JSON object.")
+        return found
+
+    def check_etag(self, now: str | None) -> None:
+        """412 when If-Match or If-None-Match forbid the change; `now` is the present eTag or None."""
+        wanted, unwanted = self.request.headers.get("If-Match"), self.request.headers.get("If-None-Match")
+        if wanted and (now is None or (wanted != "*" and wanted.strip('"') != now)):
+            raise ArmError(412, "PreconditionFailed", "The resource changed: its eTag is not the one in If-Match.")
+        if unwanted == "*" and now is not None:
+            raise ArmError(412, "PreconditionFailed", "The resource exists already.")
+
+
+Handler = Callable[[Call], Awaitable[web.Response]]
+
+
+class Door:
+    """All paths under /subscriptions."""
+
+    def __init__(self, token: str, subscription: str, faults: Faults, log: RequestLog) -> None:
+        self._token, self._subscription, self._faults, self._log = token, subscription, faults, log
+        self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
+
+    def add(self, methods: str, path: str, handler: Handler) -> None:
+        """Serve `path` ({name} is one segment), letter case of its words aside, for methods such as "GET HEAD"."""
+        pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\.")) + "/?", re.IGNORECASE)
+        for method in methods.split():
+            self._routes.append((method, pattern, handler))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request."""
+        call = Call(request, {})
+        started = time.monotonic()
+        try:
+            answer = await self._answer(call)
+        except ArmError as refusal:
+            answer = refusal.response()
+        self._log.add(request.method, request.path, answer.status, effective=call.effective, user="arm")
+        for key, value in self._headers(request, started).items():
+            answer.headers[key] = value
+        if answer.status < 300 and self._drop(call, "after"):
+            self._hang_up(request)
+        return answer
+
+    async def _answer(self, call: Call) -> web.Response:
+        request = call.request
+        self._authenticate(request)
+        handler = self._find(call)
+        if not request.query.get("api-version"):
+            words = "The api-version query parameter (?api-version=) is required for all requests."
+            raise gateway(400, "MissingApiVersionParameter", words)
+        if call.names.get("sub", self._subscription).lower() != self._subscription.lower():
+            words = f"The subscription '{call.names['sub']}' could not be found."
+            raise gateway(404, "SubscriptionNotFound", words)
+        if (request.content_length or 0) > _MOST_BYTES:
+            raise gateway(413, "RequestContentTooLarge", f"The request has more than {_MOST_BYTES} bytes.")
+        await self._disturb(call)
+        return await handler(call)
+
+    def _authenticate(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
+            words = "The access token is missing or invalid."
+            ask = 'Bearer authorization_uri="https://login.windows.net/common", error="invalid_token"'
+            raise gateway(401, "InvalidAuthenticationToken", words, **{"WWW-Authenticate": ask})
+
+    def _find(self, call: Call) -> Handler:
+        request, allowed = call.request, set()
+        for method, pattern, handler in self._routes:
+            found = pattern.fullmatch(request.rel_url.raw_path)
+            if found and method == request.method:
+                call.names = {key: unquote(value) for key, value in found.groupdict().items()}
+                return handler
+            if found:
+                allowed.add(method)
+        if allowed:
+            words = f"The request has the method {request.method}; allowed here: {', '.join(sorted(allowed))}."
+            raise gateway(405, "HttpMethodNotAllowed", words, Allow=", ".join(sorted(allowed)))
+        raise gateway(404, "InvalidResourceType", f"Nothing is served at '{request.path}'.")
+
+    def _match(self, call: Call) -> Json:
+        names, path = call.names, call.request.path.lower()
+        target = (
+            "operation"
+            if "/operation" in path
+            else "pool"
+            if "pool" in names
+            else "cluster"
+            if "cluster" in names
+            else ""
+        )
+        return {"method": call.request.method, "cluster": names.get("cluster", ""), "target": target}
+
+    async def _disturb(self, call: Call) -> None:
+        match = self._match(call)
+        if self._drop(call, "before"):
+            self._hang_up(call.request)
+            raise web.HTTPServiceUnavailable
+        slow = self._faults.take("arm.slow", **match)
+        if slow:
+            await asyncio.sleep(float(slow.get("seconds", 2)))
+        throttle = self._faults.take("arm.throttle", **match)
+        if throttle:
+            wait = str(throttle.get("retry_after", 1))
+            words = f"The number of requests for subscription exceeded the limit. Try again in {wait} seconds."
+            raise gateway(429, "SubscriptionRequestsThrottled", words, **{"Retry-After": wait})
+        if self._faults.take("arm.unavailable", **match):
+            raise gateway(503, "ServerBusy", "The service is busy. Try again later.")
+        if match["target"] == "operation" and self._faults.take("arm.operation_gone", **match):
+            raise gateway(404, "NotFound", "The operation was not found.")
+
+    def _drop(self, call: Call, when: str) -> bool:
+        spec = self._faults.all().get("arm.drop")
+        if spec is None or spec.get("when", "before") != when or not call.names:
+            return False
+        return self._faults.take("arm.drop", **self._match(call)) is not None
+
+    @staticmethod
+    def _hang_up(request: web.Request) -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    @staticmethod
+    def _headers(request: web.Request, started: float) -> dict[str, str]:
+        asked = request.headers.get("x-ms-client-request-id", "")
+        correlation = asked if re.fullmatch(r"[\w-]{1,64}", asked) else str(uuid.uuid4())
+        kind = "reads" if request.method in ("GET", "HEAD") else "writes"
+        return {
+            "x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": correlation,
+            "x-ms-client-request-id": correlation, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff",
+            f"x-ms-ratelimit-remaining-subscription-global-{kind}": "3748",
+            "Server-Timing": f"app;dur={(time.monotonic() - started) * 1000:.1f}",
+        }  # fmt: skip
+
+
+def answer(body: Json | list[Json] | None, status: int = 200, **headers: str) -> web.Response:
+    """A JSON answer; None for an empty one."""
+    if body is None:
+        return web.Response(status=status, headers=headers)
+    text = json.dumps(body, separators=(",", ":")).encode()
+    return web.Response(status=status, body=text, content_type="application/json", headers=headers)

@@ -1,0 +1,298 @@
+"""Every ARM path that is served, and its answer."""
+
+import base64
+import re
+from typing import Any, Literal
+
+from aiohttp import web
+
+from compute.sandbox.arm import catalogue, machines, reads
+from compute.sandbox.arm.door import Call, Door, answer
+from compute.sandbox.arm.errors import gateway
+from compute.sandbox.arm.service import KIND, Service
+from compute.sandbox.arm.signing import Signer
+
+Json = dict[str, Any]
+PAGE = 50
+_SUB = "/subscriptions/{sub}"
+_GROUP = _SUB + "/resourceGroups/{group}"
+_ONE = _GROUP + f"/providers/{KIND}/{{cluster}}"
+_POOLS = _ONE + "/agentPools"
+_PLACE = _SUB + "/providers/Microsoft.ContainerService/locations/{location}"
+_COMPUTE = _SUB + "/providers/Microsoft.Compute"
+
+
+class Routes:
+    """Handlers over the service."""
+
+    def __init__(self, service: Service, groups: reads.Groups, signer: Signer) -> None:
+        self._service, self._groups, self._signer = service, groups, signer
+        self._sub = service.settings.subscription
+
+    def register(self, door: Door) -> None:
+        """Add every path to the door."""
+        add = door.add
+        add("GET", "/subscriptions", self.subscriptions)
+        add("GET", _SUB, self.subscription)
+        add("GET", _SUB + "/resourceGroups", self.groups)
+        add("GET HEAD", _GROUP, self.group)
+        add("PUT", _GROUP, self.put_group)
+        add("GET", _GROUP + "/providers/Microsoft.Authorization/permissions", self.permissions)
+        add("GET", _SUB + "/providers/Microsoft.Authorization/permissions", self.permissions)
+        add("GET", _SUB + f"/providers/{KIND}", self.clusters)
+        add("GET", _GROUP + f"/providers/{KIND}", self.clusters)
+        add("GET HEAD", _ONE, self.get)
+        add("PUT", _ONE, self.put)
+        add("PATCH", _ONE, self.tags)
+        add("DELETE", _ONE, self.delete)
+        add("POST", _ONE + "/stop", self.stop)
+        add("POST", _ONE + "/start", self.start)
+        add("POST", _ONE + "/abort", self.abort)
+        add("POST", _ONE + "/listClusterUserCredential", self.user_credential)
+        add("POST", _ONE + "/listClusterAdminCredential", self.admin_credential)
+        add("GET", _ONE + "/upgradeProfiles/default", self.upgrades)
+        add("GET", _POOLS, self.pools)
+        add("GET", _POOLS + "/{pool}", self.pool)
+        add("PUT", _POOLS + "/{pool}", self.put_pool)
+        add("DELETE", _POOLS + "/{pool}", self.delete_pool)
+        add("POST", _POOLS + "/{pool}/abort", self.abort)
+        add("GET", _PLACE + "/operations/{operation}", self.operation)
+        add("GET", _PLACE + "/operationresults/{operation}", self.operation_result)
+        add("GET", _PLACE + "/kubernetesVersions", self.versions)
+        add("GET", _COMPUTE + "/skus", self.skus)
+        add("GET", _COMPUTE + "/locations/{location}/usages", self.usages)
+        add("GET", _COMPUTE + "/locations/{location}/vmSizes", self.vm_sizes)
+        add("GET", _GROUP + "/providers/Microsoft.Network/virtualNetworks/{vnet}/subnets/{subnet}", self.subnet)
+
+    # --- reading
+
+    async def subscriptions(self, call: Call) -> web.Response:
+        """The only subscription."""
+        return answer({"value": [reads.subscription(self._sub)]})
+
+    async def subscription(self, call: Call) -> web.Response:
+        """The subscription."""
+        return answer(reads.subscription(self._sub))
+
+    async def groups(self, call: Call) -> web.Response:
+        """All resource groups."""
+        return answer({"value": self._groups.list()})
+
+    async def group(self, call: Call) -> web.Response:
+        """One resource group; HEAD answers 204."""
+        found = self._groups.get(call.names["group"])
+        return answer(None, 204) if call.request.method == "HEAD" else answer(found)
+
+    async def put_group(self, call: Call) -> web.Response:
+        """Make a resource group."""
+        doc, call.effective = self._groups.put(call.names["group"], await call.json())
+        return answer(doc, 201 if call.effective else 200)
+
+    async def permissions(self, call: Call) -> web.Response:
+        """The token may do everything."""
+        return answer({"value": [{"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}]})
+
+    async def clusters(self, call: Call) -> web.Response:
+        """Managed clusters, a page at a time."""
+        group = call.names.get("group", "")
+        if group:
+            self._groups.get(group)
+        return _page(call, [row["body"] for row in self._service.records(group)])
+
+    async def get(self, call: Call) -> web.Response:
+        """One managed cluster."""
+        return answer(self._record(call)["body"])
+
+    async def upgrades(self, call: Call) -> web.Response:
+        """Where the version may go."""
+        record = self._record(call)
+        now = record["body"]["properties"]["currentKubernetesVersion"]
+        profile = {
+            "kubernetesVersion": now, "osType": "Linux",
+            "upgrades": [{"kubernetesVersion": name, "isPreview": None} for name in catalogue.upgrades(now)],
+        }  # fmt: skip
+        pools = [{**profile, "name": row["name"]} for row in record["body"]["properties"]["agentPoolProfiles"]]
+        properties = {"controlPlaneProfile": profile, "agentPoolProfiles": pools}
+        return answer(
+            {"id": f"{record['body']['id']}/upgradeprofiles/default", "name": "default", "properties": properties}
+        )
+
+    async def pools(self, call: Call) -> web.Response:
+        """The pools of a cluster."""
+        record = self._record(call)
+        return answer({"value": [_pool(record, row) for row in record["body"]["properties"]["agentPoolProfiles"]]})
+
+    async def pool(self, call: Call) -> web.Response:
+        """One pool."""
+        record = self._record(call)
+        return answer(_pool(record, self._service.pool(record, call.names["pool"])))
+
+    async def versions(self, call: Call) -> web.Response:
+        """Kubernetes versions."""
+        return answer({"values": reads.versions()})
+
+    async def skus(self, call: Call) -> web.Response:
+        """Resource SKUs, of one location if the filter says so."""
+        found = re.fullmatch(r"\s*location eq '([^']*)'\s*", call.request.query.get("$filter", ""))
+        if call.request.query.get("$filter") and not found:
+            raise gateway(400, "InvalidFilter", "Only the filter \"location eq 'REGION'\" is supported.")
+        return answer({"value": reads.skus(_region(found.group(1)) if found else "")})
+
+    async def usages(self, call: Call) -> web.Response:
+        """Quotas."""
+        return answer({"value": reads.usages(self._service, _region(call.names["location"]))})
+
+    async def vm_sizes(self, call: Call) -> web.Response:
+        """The older list of sizes."""
+        return answer({"value": reads.vm_sizes(_region(call.names["location"]))})
+
+    async def subnet(self, call: Call) -> web.Response:
+        """The one subnet."""
+        self._groups.get(call.names["group"])
+        return answer(reads.subnet(self._sub, call.names["group"], call.names["vnet"], call.names["subnet"]))
+
+    # --- operations
+
+    async def operation(self, call: Call) -> web.Response:
+        """How far an operation is."""
+        doc = self._operation(call)
+        status = self._service.operations.status(doc)
+        body = {"name": doc["name"], "status": status, "startTime": machines.stamp(doc["started"])}
+        if doc["ended"]:
+            body["endTime"] = machines.stamp(doc["ended"])
+        if doc["error"]:
+            body["error"] = doc["error"]
+        return answer(body) if doc["status"] else answer(body, **{"Retry-After": "1"})
+
+    async def operation_result(self, call: Call) -> web.Response:
+        """202 while it runs, then 204."""
+        doc = self._operation(call)
+        return answer(None, 204) if doc["status"] else answer(None, 202, **self._follow(call, doc, location=True))
+
+    def _operation(self, call: Call) -> Json:
+        path = call.request.path
+        signed = path[path.lower().index("/subscriptions/") :].rstrip("/")
+        if not self._signer.is_operation(signed, call.request.query):
+            raise gateway(403, "InvalidSignature", "The signature of the operation's address is missing or wrong.")
+        found = self._service.operations.get(call.names["operation"])
+        if found is None:
+            raise gateway(404, "NotFound", f"The operation {call.names['operation']} was not found.")
+        return found
+
+    def _follow(self, call: Call, doc: Json, *, location: bool) -> dict[str, str]:
+        place = f"/subscriptions/{self._sub}/providers/Microsoft.ContainerService/locations/{doc['region']}"
+        found = {"Retry-After": "1"}
+        names = (("Azure-AsyncOperation", "operations"), *((("Location", "operationresults"),) if location else ()))
+        for header, kind in names:
+            path = f"{place}/{kind}/{doc['id']}"
+            query = self._signer.operation_query(path, int(doc["started"] * 10_000_000))
+            found[header] = f"{call.base}{path}?{query}"
+        return found
+
+    # --- changing
+
+    def _record(self, call: Call) -> Json:
+        self._groups.get(call.names["group"])
+        return self._service.record(call.names["group"], call.names["cluster"])
+
+    async def put(self, call: Call) -> web.Response:
+        """Make or change a cluster."""
+        group = self._groups.get(call.names["group"])["name"]
+        body, name = await call.json(), call.names["cluster"]
+        old = self._service.find(group, name)
+        call.check_etag(old["body"]["eTag"] if old else None)
+        record, operation, call.effective = self._service.put(group, name, body)
+        return answer(record["body"], 200 if old else 201, **self._follow(call, operation, location=False))
+
+    async def tags(self, call: Call) -> web.Response:
+        """Set the tags."""
+        record, body = self._record(call), await call.json()
+        call.check_etag(record["body"]["eTag"])
+        found, call.effective = self._service.tags(record["group"], record["name"], body.get("tags") or {})
+        return answer(found["body"])
+
+    async def delete(self, call: Call) -> web.Response:
+        """Delete a cluster; 204 when there is none."""
+        self._groups.get(call.names["group"])
+        record = self._service.find(call.names["group"], call.names["cluster"])
+        if record is None:
+            return answer(None, 204)
+        call.check_etag(record["body"]["eTag"])
+        return self._act(call, "delete")
+
+    async def stop(self, call: Call) -> web.Response:
+        """Stop a cluster."""
+        return self._act(call, "stop")
+
+    async def start(self, call: Call) -> web.Response:
+        """Start a cluster."""
+        return self._act(call, "start")
+
+    def _act(self, call: Call, kind: str) -> web.Response:
+        record = self._record(call)
+        operation = self._service.act(record["group"], record["name"], kind)
+        call.effective = True
+        return answer(None, 202, **self._follow(call, operation, location=True))
+
+    async def abort(self, call: Call) -> web.Response:
+        """Cancel what runs."""
+        record = self._record(call)
+        call.effective = self._service.abort(record["group"], record["name"])
+        return answer(None, 204)
+
+    async def put_pool(self, call: Call) -> web.Response:
+        """Make or change a pool."""
+        record, body = self._record(call), await call.json()
+        rows = record["body"]["properties"]["agentPoolProfiles"]
+        old = next((row for row in rows if row["name"] == call.names["pool"].lower()), None)
+        call.check_etag(old["eTag"] if old else None)
+        made, operation, call.effective = self._service.put_pool(
+            record["group"], record["name"], call.names["pool"], body
+        )
+        found = _pool(made, self._service.pool(made, call.names["pool"]))
+        return answer(found, 200 if old else 201, **self._follow(call, operation, location=False))
+
+    async def delete_pool(self, call: Call) -> web.Response:
+        """Delete a pool."""
+        record = self._record(call)
+        operation = self._service.delete_pool(record["group"], record["name"], call.names["pool"])
+        call.effective = True
+        return answer(None, 202, **self._follow(call, operation, location=True))
+
+    async def user_credential(self, call: Call) -> web.Response:
+        """A kubeconfig."""
+        return self._credential(call, "clusterUser")
+
+    async def admin_credential(self, call: Call) -> web.Response:
+        """A kubeconfig of the administrator."""
+        return self._credential(call, "clusterAdmin")
+
+    def _credential(self, call: Call, user: Literal["clusterUser", "clusterAdmin"]) -> web.Response:
+        record, kube = self._record(call), self._service.kube
+        if not kube.exists(record["uid"]):
+            raise gateway(404, "ResourceNotFound", f"The cluster {record['name']} has no credentials yet.")
+        base = f"https://127.0.0.1:{self._service.settings.https_port}"
+        value = base64.b64encode(kube.kubeconfig(record["uid"], user, base)).decode()
+        return answer({"kubeconfigs": [{"name": user, "value": value}]})
+
+
+def _region(name: str) -> str:
+    return name.replace(" ", "").lower()
+
+
+def _pool(record: Json, row: Json) -> Json:
+    properties = {key: value for key, value in row.items() if key != "name"}
+    return {
+        "id": f"{record['body']['id']}/agentPools/{row['name']}", "name": row["name"],
+        "type": "Microsoft.ContainerService/managedClusters/agentPools", "properties": properties,
+    }  # fmt: skip
+
+
+def _page(call: Call, rows: list[Json]) -> web.Response:
+    text = call.request.query.get("$skipToken", "0")
+    start = int(text) if text.isdigit() else 0
+    body: Json = {"value": rows[start : start + PAGE]}
+    if start + PAGE < len(rows):
+        version = re.sub(r"[^\w.-]", "", call.request.query["api-version"])
+        body["nextLink"] = f"{call.base}{call.request.rel_url.raw_path}?api-version={version}&$skipToken={start + PAGE}"
+    return answer(body)

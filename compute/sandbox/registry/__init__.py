@@ -1,0 +1,1 @@
+"""The pretend container registry: builds of environments, and the images that pods may use."""

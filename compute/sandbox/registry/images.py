@@ -1,0 +1,61 @@
+"""The images that every pretend cluster knows, by name and digest."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compute.sandbox.db import Db
+from compute.sandbox.settings import Settings
+
+_TABLE = "registry_images"
+_BASE_NAMES = ("slipway/inference-base:1",)
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image: the folder for the front of PATH, its digest, its variables."""
+
+    path_bin: Path
+    digest: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class Images:
+    """Built images by reference, and the two that are always there."""
+
+    def __init__(self, settings: Settings, db: Db) -> None:
+        self._settings, self._db = settings, db
+        self.folder = settings.state / "images"
+        self._docs = db.all(_TABLE)
+
+    def prepare(self) -> None:
+        """Make the inference base if it is missing: a bare Python. Raises CalledProcessError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base = self.folder / "inference-base"
+        if not (base / "bin/python").exists():
+            interpreter = str(getattr(sys, "_base_executable", sys.executable))
+            subprocess.run([interpreter, "-m", "venv", "--clear", "--without-pip", str(base)], check=True, timeout=60)
+
+    def resolve(self, name: str) -> ImageInfo | None:
+        """The image of that name, or None when nobody knows it."""
+        if name in (self._settings.inference_image, *_BASE_NAMES):
+            return ImageInfo(self.folder / "inference-base/bin", _digest("inference-base" + sys.version))
+        if name in self._settings.envoy_images:
+            return ImageInfo(self._settings.envoy.parent, _digest("envoy" + str(self._settings.envoy.stat().st_size)))
+        doc = self._docs.get(name)
+        path = self.folder / doc["folder"] / "bin" if doc else None
+        return ImageInfo(path, doc["digest"]) if doc and path and path.exists() else None
+
+    def add(self, repository: str, tag: str, folder: str, digest: str) -> None:
+        """Know a built image by its tag and by its digest."""
+        doc = {"folder": folder, "digest": digest}
+        with self._db.transaction():
+            for name in (f"{repository}:{tag}", f"{repository}@{digest}"):
+                self._docs[name] = doc
+                self._db.put(_TABLE, name, doc)
+
+
+def _digest(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
