@@ -462,3 +462,52 @@ def test_a_cluster_that_is_missing_is_forgotten_without_a_word_to_it(up: Endpoin
     run(removal.remove_endpoints, op)
     run(install.remove_gateway, op)
     assert kube.asked == []
+
+
+def fixed(up: Endpoint, name: str, **config: Any) -> EndpointVersion:
+    """Another configuration of a version, as if its revision had it from the start."""
+    row = up.versions.get(name=name)
+    row.deployment.revisions.update(config=config)
+    return row
+
+
+def busy(kube: Kube, count: int, seconds: float) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(count)
+    for _ in range(count):
+        pool.submit(kube.score, "iris", "", {"sleep": seconds}, "a")
+    time.sleep(0.3)
+    return pool
+
+
+def test_load_asks_for_more_replicas_at_once_within_the_limits(up: Endpoint, kube: Kube) -> None:
+    row = fixed(up, "a", autoScaler={"maxReplicas": 3})
+    with busy(kube, 3, 1.0):
+        look()
+        look()
+    row.deployment.refresh_from_db()
+    assert row.deployment.wanted_replicas == 3
+    name = manifests.workload_name(row.deployment)
+    assert kube.asked.count(f"PATCH deployments/{name}/scale") == 1
+
+
+def test_replicas_go_down_only_after_a_minute_of_quiet(up: Endpoint, kube: Kube) -> None:
+    row = fixed(up, "a", autoScaler={"maxReplicas": 3})
+    type(row.deployment).objects.filter(pk=row.deployment_id).update(wanted_replicas=3)
+    EndpointVersion.objects.update(busy_at=timezone.now() - timedelta(seconds=50))
+    look()
+    row.deployment.refresh_from_db()
+    assert row.deployment.wanted_replicas == 3
+    EndpointVersion.objects.update(busy_at=timezone.now() - timedelta(seconds=61))
+    look()
+    row.deployment.refresh_from_db()
+    assert row.deployment.wanted_replicas == 1
+
+
+def test_a_fixed_number_of_replicas_is_left_alone(up: Endpoint, kube: Kube) -> None:
+    row = fixed(up, "a", numReplicas=1)
+    with busy(kube, 3, 1.0):
+        look()
+        look()
+    row.deployment.refresh_from_db()
+    assert row.deployment.wanted_replicas == 1
+    assert not kube.changed("/scale")
