@@ -162,7 +162,7 @@ class Routes:
             body["endTime"] = machines.stamp(doc["ended"])
         if doc["error"]:
             body["error"] = doc["error"]
-        return answer(body) if doc["status"] else answer(body, **{"Retry-After": "1"})
+        return answer(body) if doc["status"] else answer(body, 200, **{"Retry-After": "1"})
 
     async def operation_result(self, call: Call) -> web.Response:
         """202 while it runs, then 204."""
