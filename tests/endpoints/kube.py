@@ -40,6 +40,7 @@ class Kube(Box):
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.asked: list[str] = []
         self.refuse = ""
+        self.pod_status: dict[str, Any] = {}
         self.mounted: dict[str, dict[str, str]] = {}
         self.envoy: subprocess.Popen[bytes] | None = None
         self.certificate = certificate
@@ -139,6 +140,8 @@ class Kube(Box):
             return 200, b'{"gitVersion": "v1.33.6"}'
         where = PATH.match(parts.path)
         assert where is not None, path
+        if where["rest"] == "/log":
+            return 200, b"Traceback: init() raised ValueError: no model"
         if where["rest"] and "/proxy" in where["rest"]:
             return self._proxy(where["rest"].partition("/proxy")[2], parts.query, headers)
         if method != "GET":
@@ -169,7 +172,26 @@ class Kube(Box):
         items = [obj for (kind, ns, _), obj in self.objects.items() if (kind, ns) == (where["kind"], where["ns"] or "")]
         return 200, {"items": items}
 
+    def _workload_pods(self, selector: str) -> list[dict[str, Any]]:
+        """One pod per workload that the selector meets: ready, or with the status that a test gave."""
+        wanted = dict(part.split("=") for part in selector.split(",") if "=" in part)
+        found = []
+        for (kind, namespace, name), obj in self.objects.items():
+            labels = (
+                obj.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+                if kind == "deployments"
+                else {}
+            )
+            if "slipway.dev/deployment" in labels and wanted.items() <= labels.items():
+                status = self.pod_status or {"conditions": [{"type": "Ready", "status": "True"}]}
+                meta = {"name": f"{name}-x", "uid": name, "namespace": namespace, "labels": labels}
+                found.append({"metadata": meta, "spec": {"containers": [{"name": "server"}]}, "status": status})
+        return found
+
     def _pods(self, namespace: str, query: dict[str, list[str]]) -> list[dict[str, Any]]:
+        selector = (query.get("labelSelector") or [""])[0]
+        if "slipway.dev/deployment" in selector:
+            return self._workload_pods(selector)
         if self.envoy is None or query.get("labelSelector") != ["app.kubernetes.io/name=slipway-gateway"]:
             return []
         meta = {"name": "gateway-pod", "uid": f"pod-{self.envoy.pid}", "namespace": namespace}

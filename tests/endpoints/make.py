@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from rest_framework.test import APIClient
 
 from compute.models import ComputeTarget
 from compute.types import ComputeState
@@ -64,3 +67,13 @@ def finish(endpoint: Endpoint) -> Endpoint:
     Endpoint.objects.filter(pk=endpoint.pk).update(state=EndpointState.HEALTHY)
     endpoint.refresh_from_db()
     return endpoint
+
+
+class Caller:
+    """A client of one workspace that speaks JSON."""
+
+    def __init__(self, client: APIClient, workspace: Workspace) -> None:
+        self.client, self.root = client, f"/api/v1/workspaces/{workspace.slug}/"
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        return lambda path, body=None, **more: getattr(self.client, verb)(self.root + path, body, format="json", **more)

@@ -14,20 +14,9 @@ from rest_framework.test import APIClient
 from compute.models import ComputeTarget
 from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from portal.models import AuditEvent, Operation, User, Workspace
-from tests.endpoints.make import SCRIPT, deployment_body, finish, make_environment, make_target
+from tests.endpoints.make import SCRIPT, Caller, deployment_body, finish, make_environment, make_target
 
 pytestmark = pytest.mark.django_db
-ROOT = "/api/v1/workspaces/{}/"
-
-
-class Caller:
-    """A client of one workspace that speaks JSON."""
-
-    def __init__(self, client: APIClient, workspace: Workspace) -> None:
-        self.client, self.root = client, ROOT.format(workspace.slug)
-
-    def __getattr__(self, verb: str) -> Callable[..., Any]:
-        return lambda path, body=None, **more: getattr(self.client, verb)(self.root + path, body, format="json", **more)
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from typing import Any
 import jwt
 import pytest
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from compute import queries as compute
 from compute.models import ComputeTarget
 from deployments import manifests
+from deployments.models import Deployment
 from endpoints import actions, gateway, queries
 from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, TrafficSample
 from endpoints.steps import install, numbers, picture, publish, removal, versions
@@ -27,7 +29,7 @@ from portal.problems import Retryable
 from portal.types import OperationKind, OperationState, Wait
 from tests.endpoints.box import Replica
 from tests.endpoints.kube import TOKEN, Kube
-from tests.endpoints.make import make_target, make_version
+from tests.endpoints.make import SCRIPT, Caller, deployment_body, make_environment, make_target, make_version
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -511,3 +513,110 @@ def test_a_fixed_number_of_replicas_is_left_alone(up: Endpoint, kube: Kube) -> N
     row.deployment.refresh_from_db()
     assert row.deployment.wanted_replicas == 1
     assert not kube.changed("/scale")
+
+
+CRASHED = {
+    "conditions": [{"type": "Ready", "status": "False"}],
+    "containerStatuses": [
+        {
+            "name": "server", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}},
+        }
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def us(target: ComputeTarget, contributor: User, client_of: Callable[[User], APIClient]) -> Caller:
+    make_environment(target.workspace)
+    return Caller(client_of(contributor), target.workspace)
+
+
+def answer_with(kube: Kube, name: str, replica: Replica) -> None:
+    """What the companion does once the newest workload has a ready replica."""
+    deployment = Deployment.objects.get(name=name)
+    kube.replicas(f"{deployment.namespace}/{manifests.service_name(deployment)}", replica)
+
+
+def last(run_operations: Callable[[], None]) -> Operation:
+    run_operations()
+    return Operation.objects.latest("created_at")
+
+
+def test_a_service_goes_its_whole_way_from_a_request_to_an_answer_and_away(
+    us: Caller, kube: Kube, replicas: dict[str, Replica], run_operations: Any
+) -> None:
+    assert us.post("services/", {"name": "iris", "compute_target": "aks", **deployment_body()}).status_code == 202
+    answer_with(kube, "iris", replicas["a"])
+    assert last(run_operations).state == OperationState.SUCCEEDED, Operation.objects.latest("created_at").error
+    shown = us.get("services/iris/").json()
+    assert (shown["state"], shown["versions"]["v1"]["effective_share"]) == ("Healthy", 100)
+    keys = us.post("services/iris/keys/").json()
+    assert kube.score("iris", keys["primary"])[0] == 200
+    tried = us.post("services/iris/score/", {"body": {"x": 1}}).json()
+    assert (tried["status"], tried["version"]) == (200, "v1")
+    assert us.get("services/iris/logs/").json()["items"][0]["version"] == "v1"
+    assert us.get("services/iris/events/").status_code == 200
+    assert us.delete("services/iris/").status_code == 202
+    assert last(run_operations).state == OperationState.SUCCEEDED
+    assert us.get("services/iris/").status_code == 404
+    assert not Deployment.objects.exists()
+    assert kube.score("iris", keys["primary"])[0] == 404
+
+
+def test_a_service_whose_init_raises_fails_with_the_evidence_and_an_update_brings_it_up(
+    us: Caller, kube: Kube, replicas: dict[str, Replica], run_operations: Any
+) -> None:
+    kube.pod_status = CRASHED
+    us.post("services/", {"name": "iris", "compute_target": "aks", **deployment_body()})
+    op = last(run_operations)
+    assert (op.state, op.error["step"]) == (OperationState.FAILED, "await_replicas")
+    shown = us.get("services/iris/").json()
+    assert shown["state"] == "Failed"
+    assert "init()" in shown["reason"]
+    kube.pod_status = {}
+    answer_with(kube, "iris", replicas["a"])
+    assert us.patch("services/iris/", {"code": {"files": {"score.py": SCRIPT + "# better\n"}}}).status_code == 202
+    assert last(run_operations).state == OperationState.SUCCEEDED
+    assert us.get("services/iris/").json()["state"] == "Healthy"
+    assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
+
+
+def test_a_failed_update_leaves_the_old_revision_serving(
+    us: Caller, kube: Kube, replicas: dict[str, Replica], run_operations: Any
+) -> None:
+    us.post("services/", {"name": "iris", "compute_target": "aks", **deployment_body()})
+    answer_with(kube, "iris", replicas["a"])
+    run_operations()
+    kube.pod_status = CRASHED
+    us.patch("services/iris/", {"code": {"files": {"score.py": SCRIPT + "# worse\n"}}})
+    op = last(run_operations)
+    assert op.state == OperationState.ROLLED_BACK
+    shown = us.get("services/iris/").json()
+    assert (shown["state"], shown["versions"]["v1"]["revision"]) == ("Healthy", 1)
+    assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
+
+
+def test_a_second_version_takes_its_share_once_it_is_deployed(
+    us: Caller, kube: Kube, replicas: dict[str, Replica], run_operations: Any
+) -> None:
+    config = {"deployment_config": {"authEnabled": False}}
+    us.post("endpoints/", {"name": "iris", "compute_target": "aks", "version": "a", **deployment_body(), **config})
+    answer_with(kube, "iris-a", replicas["a"])
+    assert last(run_operations).state == OperationState.SUCCEEDED
+    us.post("endpoints/iris/versions/", {"version": "b", "traffic_percentile": 100, **deployment_body()})
+    answer_with(kube, "iris-b", replicas["b"])
+    assert last(run_operations).state == OperationState.SUCCEEDED
+    assert answered(kube) == {"b": 40}
+
+
+def test_any_step_of_a_create_may_run_twice(
+    us: Caller, kube: Kube, replicas: dict[str, Replica], run_operations: Any
+) -> None:
+    us.post("services/", {"name": "iris", "compute_target": "aks", **deployment_body()})
+    answer_with(kube, "iris", replicas["a"])
+    op = Operation.objects.get()
+    for step in operations.plan_of(op.kind).steps:
+        for _ in range(2):
+            run(step.function, op)
+    assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
