@@ -110,6 +110,7 @@ class Service:
         props = body["properties"]
         old = next((row for row in props["agentPoolProfiles"] if row["name"].lower() == pool.lower()), None)
         overlay = props["networkProfile"].get("networkPluginMode") == "overlay"
+        record = {**record, "parked": dict(record["parked"])}
         version, given = props["kubernetesVersion"], _parking(record, pool, dict(given), old)
         merged = {**(old or {}), **given}
         new = pools.fill(pool, merged, old, region=body["location"], overlay=overlay, version=version)
