@@ -34,7 +34,7 @@ def up(*, detach: bool) -> int:
         welcome(home)
         return 0
     with lock:
-        prepare(home)
+        _prepare_or_tidy(home)
         _write_pid(lock, os.getpid())
         return _detached(home, lock) if detach else _in_front(home)
 
@@ -50,6 +50,14 @@ def supervise() -> int:
         _write_pid(lock, os.getpid())
         Supervisor(home, processes.all_of(home, home.facts["ports"])).run()
     return 0
+
+
+def _prepare_or_tidy(home: Home) -> None:
+    try:
+        prepare(home)
+    except Stop:
+        _remove_sockets(home)
+        raise
 
 
 def prepare(home: Home) -> None:
