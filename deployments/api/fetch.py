@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from deployments import queries
 from portal import http
@@ -33,7 +34,7 @@ class Fetch(http.ApiView):
         return Response(items, headers=NO_STORE)
 
 
-class Blob(http.ApiView):
+class Blob(APIView):
     """One blob by a signed URL."""
 
     authentication_classes: Any = []

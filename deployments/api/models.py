@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from deployments import actions, queries
 from deployments.api.uploads import fields, labels, uploads
@@ -131,14 +132,13 @@ class ModelDetail(http.ApiView):
         return Response(status=204)
 
 
-class ModelDownload(http.ApiView):
+class ModelDownload(APIView):
     """The bytes of a model."""
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     def get(self, request: Request, workspace: str, name: str, version: int) -> FileResponse:
         """Download it: the file, or a tar of its folder."""
-        row = _row(self, request, workspace, name, version, Role.READER)
-        return download(row)
+        return download(_row(http.ApiView(), request, workspace, name, version, Role.READER))
 
 
 class Code(http.ApiView):

@@ -1,0 +1,245 @@
+"""The steps, against a small Azure and Kubernetes at the socket: once, twice, and when things go wrong."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from compute import queries as compute
+from deployments import actions, manifests, steps
+from deployments.models import Deployment, Environment
+from deployments.types import DeploymentSpec, DeploymentState, EnvironmentState
+from portal import operations
+from portal.models import Operation
+from portal.problems import Invalid
+from portal.secrets import fingerprint
+from portal.types import OperationState
+from tests.compute.azure import GROUP, SUB, TOKEN, Azure
+
+from .conftest import SCORE
+
+READY = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+
+
+@pytest.fixture
+def azure(tmp_path: Any, settings: Any, home: Any, target: Any) -> Any:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+    made = Azure(tmp_path)
+    compute._open.clear()
+    home.arm_endpoint, home.arm_credential = made.url, json.dumps({"kind": "static", "token": TOKEN})
+    home.subscription_id, home.resource_group = SUB, GROUP
+    home.save()
+    target.subscription_id, target.resource_group, target.workspace = SUB, GROUP, home
+    target.save()
+    made.cluster("aks")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def spec(home: Any, environment: Environment, author: Any) -> DeploymentSpec:
+    code = actions.code_upload(workspace=home, files={"score.py": SCORE}, actor=author)
+    return DeploymentSpec([], environment, "score.py", code, {"numReplicas": 2})
+
+
+@pytest.fixture
+def deployment(azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any) -> Deployment:
+    return actions.deployment_create(workspace=home, target=target, name="iris", spec=spec, actor=author)
+
+
+def job(row: Deployment, revision: int | None = None) -> Operation:
+    given = {"deployment_id": row.pk, "revision": revision or row.revision}
+    return Operation(workspace=row.workspace, kind="service.create", input=given, due_at=timezone.now())
+
+
+def place(row: Deployment, kind: str, name: str = "", group: str = "/api/v1") -> str:
+    return f"{group}/namespaces/{row.namespace}/{kind}/{name or manifests.workload_name(row)}"
+
+
+def put_pod(azure: Azure, row: Deployment, name: str, status: dict[str, Any]) -> None:
+    meta = {"name": name, "namespace": row.namespace, "labels": {"slipway.dev/deployment": str(row.pk)}}
+    azure.objects[place(row, "pods", name)] = azure.objects[f"/api/v1/pods/{name}"] = {
+        "metadata": meta,
+        "status": status,
+    }
+
+
+def crash(code: int = 3, container: str = "server") -> dict[str, Any]:
+    last = {"terminated": {"exitCode": code, "reason": "Error"}}
+    state = {"waiting": {"reason": "CrashLoopBackOff"}}
+    return {"containerStatuses": [{"name": container, "restartCount": 3, "state": state, "lastState": last}]}
+
+
+def test_applying_twice_keeps_the_token_and_the_objects(azure: Azure, deployment: Deployment) -> None:
+    steps.apply_workload(job(deployment))
+    first = dict(azure.objects)
+    steps.apply_workload(job(deployment))
+    assert azure.objects == first
+    deployment.refresh_from_db()
+    token = base64.b64decode(azure.objects[place(deployment, "secrets")]["data"]["token"]).decode()
+    assert deployment.fetch_token_digest == fingerprint(token)
+    assert token not in json.dumps([azure.objects[place(deployment, "deployments", group="/apis/apps/v1")]])
+
+
+def test_a_token_that_was_stored_but_never_applied_is_made_anew(azure: Azure, deployment: Deployment) -> None:
+    Deployment.objects.update(fetch_token_digest=fingerprint("lost with a killed worker"))
+    steps.apply_workload(job(deployment))
+    deployment.refresh_from_db()
+    token = base64.b64decode(azure.objects[place(deployment, "secrets")]["data"]["token"]).decode()
+    assert deployment.fetch_token_digest == fingerprint(token)
+
+
+def test_replicas_are_awaited_until_all_are_ready(azure: Azure, deployment: Deployment) -> None:
+    op = job(deployment)
+    steps.apply_workload(op)
+    put_pod(azure, deployment, "a", READY)
+    put_pod(azure, deployment, "b", {"phase": "Pending"})
+    waiting = steps.await_replicas(op)
+    assert waiting is not None
+    assert waiting.note == "1 of 2 replicas are ready"
+    put_pod(azure, deployment, "b", READY)
+    assert steps.await_replicas(op) is None
+    deployment.refresh_from_db()
+    assert deployment.ready_replicas == 2
+
+
+def test_an_init_that_raises_fails_with_the_cause_and_the_log(azure: Azure, deployment: Deployment) -> None:
+    op = job(deployment)
+    steps.apply_workload(op)
+    put_pod(azure, deployment, "a", crash())
+    log = b"Traceback (most recent call last):\n  File x\nValueError: no such model\nWorker exiting\n"
+    azure.objects[place(deployment, "pods", "a/log")] = log  # type: ignore[assignment]
+    with pytest.raises(steps.DeploymentFailed) as caught:
+        steps.await_replicas(op)
+    assert "init() failed; it ended 4 times. ValueError: no such model" in caught.value.detail
+    assert "Worker exiting" in caught.value.extras["evidence"]
+
+
+def test_what_does_not_fit_is_unschedulable_with_the_numbers_after_a_while(
+    azure: Azure, deployment: Deployment
+) -> None:
+    op = job(deployment)
+    steps.apply_workload(op)
+    message = "0/3 nodes are available: 3 Insufficient cpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    put_pod(azure, deployment, "a", {"phase": "Pending", "conditions": [condition]})
+    event = {"type": "Warning", "reason": "FailedScheduling", "message": message}
+    azure.objects[place(deployment, "events", "e")] = {"metadata": {}, "involvedObject": {"name": "a"}, **event}
+    assert steps.await_replicas(op) is not None
+    op.memo["unschedulable_since"] -= 60
+    with pytest.raises(steps.DeploymentFailed, match="3 Insufficient cpu") as caught:
+        steps.await_replicas(op)
+    assert caught.value.extras["evidence"] == f"Warning FailedScheduling: {message}"
+    op.state, op.error = OperationState.FAILED, caught.value.as_dict()
+    steps.settle_deployment(op)
+    deployment.refresh_from_db()
+    assert deployment.state == DeploymentState.UNSCHEDULABLE
+    assert "3 Insufficient cpu" in deployment.reason
+
+
+def test_a_failed_update_applies_what_served_before(
+    azure: Azure, deployment: Deployment, spec: DeploymentSpec, author: Any
+) -> None:
+    first = job(deployment)
+    steps.apply_workload(first)
+    first.state = OperationState.SUCCEEDED
+    steps.settle_deployment(first)
+    deployment.refresh_from_db()
+    actions.deployment_revise(deployment=deployment, spec=spec, actor=author)
+    second = job(deployment)
+    assert second.input["revision"] == 2
+    steps.apply_workload(second)
+    Deployment.objects.update(ready_replicas=2)
+    steps.restore_workload(second)
+    steps.restore_workload(second)
+    labels = azure.objects[place(deployment, "deployments", group="/apis/apps/v1")]["metadata"]["labels"]
+    assert labels["slipway.dev/revision"] == "1"
+    second.state, second.error = OperationState.ROLLED_BACK, {"detail": "It broke.", "code": "deployment_failed"}
+    steps.settle_deployment(second)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.revision) == (DeploymentState.HEALTHY, 1)
+    assert deployment.reason == "The change to revision 2 failed: It broke."
+    third = actions.deployment_revise(deployment=deployment, spec=spec, actor=author)
+    assert third.number == 3
+
+
+def test_a_rollback_is_a_new_revision_equal_to_the_old(
+    deployment: Deployment, spec: DeploymentSpec, author: Any
+) -> None:
+    actions.deployment_revise(deployment=deployment, spec=spec, actor=author)
+    back = actions.deployment_rollback(deployment=deployment, number=1, actor=author)
+    assert (back.number, back.comment) == (3, "Back to revision 1")
+    with pytest.raises(Invalid, match="already"):
+        actions.deployment_rollback(deployment=deployment, number=3, actor=author)
+
+
+def test_removing_takes_everything_and_the_token(azure: Azure, deployment: Deployment) -> None:
+    steps.apply_workload(job(deployment))
+    put_pod(azure, deployment, "a", READY)
+    cluster = compute.open_cluster(deployment.compute_target)
+    assert steps.remove_from(cluster, deployment) is False
+    del azure.objects[place(deployment, "pods", "a")]
+    assert steps.remove_from(cluster, deployment) is True
+    left = [path for path in azure.objects if manifests.workload_name(deployment) in path]
+    assert left == []
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.fetch_token_digest) == (DeploymentState.DELETING, "")
+
+
+def test_health_follows_the_pods_once_the_operation_is_over(azure: Azure, deployment: Deployment) -> None:
+    Deployment.objects.update(state=DeploymentState.HEALTHY)
+    put_pod(azure, deployment, "a", crash(1))
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert deployment.state == DeploymentState.UNHEALTHY
+    assert "exit code 1" in deployment.reason
+    put_pod(azure, deployment, "a", READY)
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.ready_replicas, deployment.reason) == (DeploymentState.HEALTHY, 1, "")
+
+
+def test_an_environment_is_built_by_the_registry_once_and_keeps_its_log(
+    azure: Azure, home: Any, author: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    azure.blobs["/blob/log"] = b"Resolved 30 packages\nInstalled 30 packages\n"
+    row = actions.environment_register(workspace=home, name="np", actor=author, pip=["numpy"])
+    op = actions.environment_build(environment=row, actor=author)
+    for _ in range(8):
+        Operation.objects.filter(pk=op.pk).update(due_at=timezone.now())
+        operations.advance(str(op.pk))
+    op.refresh_from_db()
+    row.refresh_from_db()
+    assert (op.state, op.error) == (OperationState.SUCCEEDED, None)
+    assert (row.state, row.image) == (
+        EnvironmentState.SUCCEEDED, "slipwaysandbox.azurecr.io/slipway/environments@sha256:abc"
+    )  # fmt: skip
+    assert "Installed 30" in row.log
+    assert "Installed 30 packages" in list(op.log.values_list("text", flat=True))
+    assert len(azure.runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"entry_script": "other.py"}, "no file other.py. It has: score.py"),
+        ({"entry_script": "../score.py"}, "'..'"),
+        ({"code": None}, "no code with the entry script"),
+        ({"config": {"gpuCores": 1}}, "Standard_D3_v2 has 0 GPUs"),
+        ({"config": {"containerResourceRequirements": {"cpu": 5}}}, "cpu is 5, but one Standard_D3_v2 of aks has 4"),
+        ({"config": {"numReplicas": 0}}, "numReplicas is 0"),
+    ],
+)
+def test_what_can_be_known_early_is_refused_early(
+    home: Any, target: Any, spec: DeploymentSpec, author: Any, change: dict[str, Any], words: str
+) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(Invalid) as caught:
+        actions.deployment_create(workspace=home, target=target, name="x", spec=replace(spec, **change), actor=author)
+    assert words in caught.value.detail
+    assert not Deployment.objects.exists()
