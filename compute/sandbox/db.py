@@ -33,7 +33,7 @@ class Db:
         self._db.execute(f"DELETE FROM {self._table(table)} WHERE key = ?", (key,))  # noqa: S608
 
     def all(self, table: str) -> dict[str, Json]:
-        """Every document of the table by its key, oldest first."""
+        """Every document of the table by its key, the one stored last at the end."""
         rows = self._db.execute(f"SELECT key, doc FROM {self._table(table)} ORDER BY rowid")  # noqa: S608
         return {key: json.loads(doc) for key, doc in rows}
 
