@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import ProtectedError
+
 from compute import queries
 from compute.arm import ArmBusy
 from compute.models import ComputeTarget
@@ -80,11 +82,14 @@ def settle_removal(op: Operation) -> None:
     target = ComputeTarget.objects.filter(pk=op.input["target_id"]).first()
     if target is None:
         return
+    reason = str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
     if op.state == OperationState.SUCCEEDED:
         queries.forget_cluster(target)
-        target.delete()
-        return
-    reason = str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
+        try:
+            target.delete()
+            return
+        except ProtectedError:  # somebody deployed to it meanwhile: those rows say what was lost
+            reason = "The cluster is gone from the portal, but something is still registered on it. Delete that first."
     begun = op.kind == OperationKind.COMPUTE_DELETE and "accepted" in op.memo
     state = ComputeState.FAILED if begun else op.input.get("state_before", ComputeState.FAILED)
     ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason=reason)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compute import actions
 from compute.models import ComputeTarget
+from endpoints.models import Endpoint
 from portal import operations
 from portal.models import AuditEvent, Operation
 from tests.compute.conftest import step_once
@@ -167,19 +167,23 @@ def test_detach_of_a_missing_cluster_works(call, azure, run_all, target):
 
 
 @pytest.mark.parametrize(("method", "path"), [("delete", ONE), ("post", f"{ONE}detach/")])
-def test_detach_and_delete_are_refused_while_endpoints_run_there_by_their_names(
-    call, target, monkeypatch, method, path
-):
-    monkeypatch.setattr(actions.queries, "on_target", lambda *, target: ["fraud", "iris"])
+def test_detach_and_delete_are_refused_while_endpoints_run_there_by_their_names(call, target, method, path):
+    for name in ("iris", "fraud"):
+        Endpoint.objects.create(workspace=target.workspace, compute_target=target, name=name, kind="SERVICE")
     answer = call("operator", method, path, {} if method == "post" else None)
     assert (answer.status_code, answer.data["endpoints"]) == (409, ["fraud", "iris"])
     assert "fraud, iris run on prod-1" in answer.data["detail"]
-    forced = (
-        call("operator", "delete", f"{path}?force=true")
-        if method == "delete"
-        else call("operator", "post", path, {"force": True})
-    )
-    assert (forced.status_code, forced.data["warnings"]) == (202, ["Deleted with it: fraud, iris."])
+    assert ComputeTarget.objects.get().state == "Succeeded"
+
+
+@pytest.mark.parametrize(("method", "path"), [("delete", f"{ONE}?force=true"), ("post", f"{ONE}detach/")])
+def test_forcing_deletes_the_endpoints_first_and_lists_them_beforehand(call, target, run_all, method, path):
+    Endpoint.objects.create(workspace=target.workspace, compute_target=target, name="iris", kind="SERVICE")
+    forced = call("operator", method, path, {"force": True} if method == "post" else None)
+    assert (forced.status_code, forced.data["warnings"]) == (202, ["Deleted with it: iris."])
+    run_all()
+    assert not ComputeTarget.objects.exists()
+    assert not Endpoint.objects.exists()
 
 
 def test_delete_of_an_attached_cluster_is_refused_unless_forced(call, target):
