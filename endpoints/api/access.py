@@ -33,7 +33,7 @@ class Keys(KindView):
 class KeyRegenerate(KindView):
     """A new value for one key."""
 
-    @extend_schema(request=shapes.SlotIn, responses={202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.SlotIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Replace one key; the other goes on working."""
         data = shapes.SlotIn.parse(request.data)
@@ -47,10 +47,10 @@ class KeyRegenerate(KindView):
 class Token(KindView):
     """A scoring token."""
 
-    @extend_schema(request=shapes.TokenIn, responses=shapes.TokenOut)
+    @extend_schema(request=shapes.ScoringTokenIn, responses=shapes.ScoringTokenOut)
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Issue a token for this service or endpoint only; 1 hour by default, at most 24."""
-        hours = shapes.TokenIn.parse(request.data)["hours"]
+        hours = shapes.ScoringTokenIn.parse(request.data)["hours"]
         if not abs(hours) < 1e6:
             raise InvalidShape("hours: give a number of hours, at most 24.")
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)

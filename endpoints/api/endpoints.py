@@ -47,7 +47,7 @@ class EndpointList(KindView):
         rows = queries.endpoints(workspace=home, kind=self.kind, target=request.query_params.get("compute_target", ""))
         return http.page(self, rows, show.line, ordering=("name", "pk"))
 
-    @extend_schema(request=shapes.EndpointIn, responses={202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.EndpointIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str) -> Response:
         """Deploy a new one. 202 with the operation to follow."""
         is_service = self.kind == EndpointKind.SERVICE
@@ -74,7 +74,7 @@ class EndpointDetail(KindView):
         """Show it with versions, shares and generation."""
         return Response(show.detail(self.found(request, workspace, name, Role.READER)))
 
-    @extend_schema(request=shapes.ChangeIn, responses={200: shapes.EndpointOut, 202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.ChangeIn, responses={200: shapes.EndpointOut, 202: shapes.EndpointAcceptedOut})
     def patch(self, request: Request, workspace: str, name: str) -> Response:
         """Change description, tags, auth mode; of a service also models, code, environment, configuration.
 
@@ -89,7 +89,7 @@ class EndpointDetail(KindView):
             return http.accepted(op)
         return Response(show.detail(self.found(request, workspace, name, Role.READER)))
 
-    @extend_schema(responses={202: shapes.AcceptedOut})
+    @extend_schema(responses={202: shapes.EndpointAcceptedOut})
     def delete(self, request: Request, workspace: str, name: str) -> Response:
         """Delete it with all its versions."""
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
@@ -119,7 +119,7 @@ def _only(endpoint: Any) -> Any:
 class EndpointTraffic(KindView):
     """The split of an endpoint."""
 
-    @extend_schema(request=shapes.TrafficIn, responses={202: shapes.AcceptedOut}, examples=[SPLIT])
+    @extend_schema(request=shapes.TrafficIn, responses={202: shapes.EndpointAcceptedOut}, examples=[SPLIT])
     def patch(self, request: Request, workspace: str, name: str) -> Response:
         """Change percentiles, default and control. 412 with the present split if somebody was faster."""
         data = shapes.TrafficIn.parse(request.data)
@@ -140,7 +140,7 @@ class VersionList(KindView):
         endpoint = self.found(request, workspace, name, Role.READER)
         return Response({"items": [show.version(row) for row in queries.version_rows(endpoint=endpoint)], "next": None})
 
-    @extend_schema(request=shapes.VersionIn, responses={202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.VersionIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Deploy one more version; it takes its share once it is healthy."""
         data = shapes.VersionIn.parse(request.data)
@@ -163,7 +163,7 @@ class VersionDetail(KindView):
         rows = queries.version_rows(endpoint=endpoint)
         return Response(show.version(next(found for found in rows if found.version.pk == row.pk)))
 
-    @extend_schema(request=shapes.DeployIn, responses={202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.DeployIn, responses={202: shapes.EndpointAcceptedOut})
     def patch(self, request: Request, workspace: str, name: str, version: str) -> Response:
         """Roll it to other models, code, environment or configuration; what is left out stays."""
         data = shapes.DeployIn.parse(request.data)
@@ -172,7 +172,7 @@ class VersionDetail(KindView):
         wanted_spec = spec.changed(endpoint, row, data, actor)
         return http.accepted(actions.version_update(endpoint=endpoint, version=row, spec=wanted_spec, actor=actor))
 
-    @extend_schema(responses={202: shapes.AcceptedOut})
+    @extend_schema(responses={202: shapes.EndpointAcceptedOut})
     def delete(self, request: Request, workspace: str, name: str, version: str) -> Response:
         """Delete it; its share goes to the default. `?generation=` checks that nothing changed meanwhile."""
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)

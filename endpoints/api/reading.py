@@ -84,7 +84,7 @@ class Revisions(KindView):
 class Rollback(KindView):
     """Go back to an earlier revision."""
 
-    @extend_schema(request=shapes.RollbackIn, responses={202: shapes.AcceptedOut})
+    @extend_schema(request=shapes.RollbackIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str, version: str = "") -> Response:
         """Roll to what a revision was; it becomes a new revision."""
         number = shapes.RollbackIn.parse(request.data)["revision"]

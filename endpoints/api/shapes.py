@@ -85,7 +85,7 @@ class SlotIn(Shape):
     value = serializers.CharField(required=False, trim_whitespace=False)
 
 
-class TokenIn(Shape):
+class ScoringTokenIn(Shape):
     """How long a token shall live."""
 
     hours = serializers.FloatField(default=1.0)
@@ -172,7 +172,7 @@ class KeysOut(Shape):
     secondary = serializers.CharField()
 
 
-class TokenOut(Shape):
+class ScoringTokenOut(Shape):
     """A scoring token."""
 
     access_token = serializers.CharField()
@@ -181,7 +181,7 @@ class TokenOut(Shape):
     refresh_after = serializers.DateTimeField()
 
 
-class AcceptedOut(Shape):
+class EndpointAcceptedOut(Shape):
     """Where to follow long work."""
 
     operation = serializers.UUIDField()
