@@ -6,7 +6,16 @@ from typing import Any
 
 import structlog
 
+
+def _without_query(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Signed URLs are secrets: a request is logged without its query."""
+    if isinstance(event.get("request"), str):
+        event["request"] = event["request"].partition("?")[0]
+    return event
+
+
 FOREIGN: list[Any] = [
+    _without_query,
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
