@@ -1,0 +1,1 @@
+"""`./slipway demo`: the whole story through the REST API, with real models and real traffic."""
