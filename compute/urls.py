@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from compute import api
+from compute import api, views
 
 HOME = "workspaces/<slug:workspace>"
 ONE = f"{HOME}/compute-targets/<str:name>"
@@ -18,4 +18,15 @@ api_urls = [
     path(f"{HOME}/vm-sizes/", api.VmSizes.as_view(), name="api-vm-sizes"),
     path(f"{HOME}/clusters/", api.Clusters.as_view(), name="api-clusters"),
 ]
-page_urls: list[object] = []
+PAGES = "w/<slug:workspace>/compute"
+page_urls = [
+    path(f"{PAGES}/", views.compute_list, name="compute-list"),
+    path("w/<slug:workspace>/new/compute/", views.compute_create, name="compute-create"),
+    path("w/<slug:workspace>/new/attachment/", views.compute_attach, name="compute-attach"),
+    path(f"{PAGES}/<str:name>/", views.compute, name="compute"),
+    path(f"{PAGES}/<str:name>/live/", views.compute_live, name="compute-live"),
+    path(f"{PAGES}/<str:name>/scale/", views.compute_scale, name="compute-scale"),
+    path(f"{PAGES}/<str:name>/detach/", views.compute_detach, name="compute-detach"),
+    path(f"{PAGES}/<str:name>/delete/", views.compute_delete, name="compute-delete"),
+    path(f"{PAGES}/<str:name>/credentials/", views.compute_credentials, name="compute-credentials"),
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from endpoints import api
+from endpoints import api, views
 from endpoints.types import EndpointKind
 
 HOME = "workspaces/<slug:workspace>"
@@ -42,4 +42,39 @@ api_urls = [
     path(f"{ONE}/versions/<str:version>/revisions/", api.Revisions.as_view(), name="api-endpoint-version-revisions"),
     path(f"{ONE}/versions/<str:version>/rollback/", api.Rollback.as_view(), name="api-endpoint-version-rollback"),
 ]
-page_urls: list[URLPattern] = []
+PAGES = "w/<slug:workspace>"
+PAGE_DOORS = {
+    "": ("", views.detail),
+    "live/": ("-live", views.live),
+    "inside/": ("-inside", views.inside),
+    "keys/": ("-keys", views.keys),
+    "keys/regenerate/": ("-regenerate", views.regenerate),
+    "token/": ("-token", views.token),
+    "try/": ("-try", views.score),
+    "delete/": ("-delete", views.delete),
+    "versions/<str:version>/update/": ("-update", views.update),
+    "versions/<str:version>/rollback/": ("-rollback", views.rollback),
+}
+
+
+def _pages(root: str, kind: EndpointKind) -> list[URLPattern]:
+    word, given = kind.label.lower(), {"kind": kind}
+    lists = [
+        path(f"{PAGES}/{root}/", views.listing, given, name=f"{word}-list"),
+        path(f"{PAGES}/new/{word}/", views.create, given, name=f"{word}-create"),
+    ]
+    return lists + [
+        path(f"{PAGES}/{root}/<str:name>/{end}", view, given, name=word + name) for end, (name, view) in PAGE_DOORS.items()
+    ]
+
+
+PAGE = f"{PAGES}/endpoints/<str:name>"
+VERSIONED = {"kind": EndpointKind.VERSIONED}
+page_urls = [
+    *_pages("services", EndpointKind.SERVICE),
+    *_pages("endpoints", EndpointKind.VERSIONED),
+    path(f"{PAGE}/traffic/", views.split, VERSIONED, name="endpoint-traffic"),
+    path(f"{PAGE}/add/", views.version_create, VERSIONED, name="endpoint-add"),
+    path(f"{PAGE}/versions/<str:version>/", views.version, VERSIONED, name="endpoint-version"),
+    path(f"{PAGE}/versions/<str:version>/delete/", views.version_delete, VERSIONED, name="endpoint-version-delete"),
+]

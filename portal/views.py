@@ -27,6 +27,7 @@ from compute import queries as compute
 from deployments import queries as deployments
 from endpoints import queries as endpoints
 from endpoints.types import EndpointKind
+from endpoints.views import line
 from portal import actions, http, operations, pages, queries
 from portal.problems import NotFound, Problem
 from portal.types import ACTIVE_STATES, OperationKind, OperationState, Role
@@ -199,7 +200,7 @@ def overview(request: HttpRequest, workspace: str) -> HttpResponse:
         "environment_count": deployments.environments(workspace=home).count(),
         "service_count": services,
         "endpoint_count": rows.count() - services,
-        "endpoints": [endpoints.overview(endpoint=row) for row in rows.order_by("-updated_at", "pk")[:8]],
+        "endpoints": [line(row) for row in rows.order_by("-updated_at", "pk")[:8]],
         "troubled": list(rows.filter(versions__is_default=True, versions__deployment__state__in=TROUBLE)[:5]),
         "running": list(jobs.filter(state__in=ACTIVE_STATES)[:6]),
         "failed": list(jobs.filter(state__in=ENDED_BADLY, ended_at__gte=day)[:5]),

@@ -1,0 +1,111 @@
+"""What the forms of compute's pages send, as the actions take it. Empty fields are left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from compute.types import Purpose
+from portal.http import Shape
+from portal.problems import Invalid, InvalidShape
+
+TEXTS = ("subnet_id", "service_cidr", "dns_service_ip", "docker_bridge_cidr")
+
+
+class ScaleForm(Shape):
+    """The node slider."""
+
+    node_count = serializers.IntegerField()
+    generation = serializers.IntegerField()
+
+
+class CreateForm(Shape):
+    """The create form. Empty means: not said."""
+
+    name = serializers.CharField()
+    purpose = serializers.ChoiceField(choices=Purpose.choices)
+    vm_size = serializers.CharField()
+    other_size = serializers.CharField(required=False, allow_blank=True)
+    node_count = serializers.IntegerField()
+    region = serializers.RegexField(r"^[A-Za-z0-9 ]{2,50}$", required=False, allow_blank=True)
+    resource_group = serializers.RegexField(r"^[-\w.()]{0,89}[-\w()]$", required=False, allow_blank=True)
+    kubernetes_version = serializers.CharField(required=False, allow_blank=True)
+    min_count = serializers.CharField(required=False, allow_blank=True)
+    max_count = serializers.CharField(required=False, allow_blank=True)
+    authorized_ip_ranges = serializers.CharField(required=False, allow_blank=True)
+    private_cluster = serializers.CharField(required=False, allow_blank=True)
+    internal = serializers.CharField(required=False, allow_blank=True)
+    balancer_subnet = serializers.CharField(required=False, allow_blank=True)
+    subnet_id = serializers.CharField(required=False, allow_blank=True)
+    service_cidr = serializers.CharField(required=False, allow_blank=True)
+    dns_service_ip = serializers.CharField(required=False, allow_blank=True)
+    docker_bridge_cidr = serializers.CharField(required=False, allow_blank=True)
+    leaf_domain = serializers.CharField(required=False, allow_blank=True)
+    cname = serializers.CharField(required=False, allow_blank=True)
+    certificate = serializers.CharField(required=False, allow_blank=True)
+    key = serializers.CharField(required=False, allow_blank=True)
+    tags = serializers.CharField(required=False, allow_blank=True)
+
+
+class AttachForm(Shape):
+    """The attach form."""
+
+    name = serializers.CharField()
+    purpose = serializers.ChoiceField(choices=Purpose.choices)
+    picked = serializers.CharField(required=False, allow_blank=True)
+    cluster_id = serializers.CharField(required=False, allow_blank=True)
+    authorize_range = serializers.CharField(required=False, allow_blank=True)
+
+
+def create_wish(posted: Any) -> dict[str, Any]:
+    """Keyword arguments of `compute_target_create`. Raises InvalidShape (400)."""
+    data = {name: value for name, value in CreateForm.parse(posted).items() if value != ""}
+    plain = ("name", "purpose", "vm_size", "node_count", "region", "resource_group", "kubernetes_version")
+    wish = {name: data[name] for name in plain if name in data}
+    wish["vm_size"] = data.get("other_size", data["vm_size"])
+    config: dict[str, Any] = {name: data[name] for name in TEXTS if name in data}
+    if "min_count" in data or "max_count" in data:
+        config["autoscaler"] = {name: _whole(data.get(name, ""), name) for name in ("min_count", "max_count")}
+    if "authorized_ip_ranges" in data:
+        config["authorized_ip_ranges"] = data["authorized_ip_ranges"].replace(",", " ").split()
+    if "private_cluster" in data:
+        config["private_cluster"] = True
+    if "internal" in data or "balancer_subnet" in data:
+        config["load_balancer"] = {"internal": "internal" in data, "subnet": data.get("balancer_subnet", "")}
+    tls = {name: data[name] for name in ("leaf_domain", "cname", "certificate", "key") if name in data}
+    return wish | {"config": config | ({"tls": tls} if tls else {}), "tags": tags(data.get("tags", ""))}
+
+
+def attach_wish(posted: Any) -> dict[str, Any]:
+    """Keyword arguments of `compute_target_attach`: a pasted id counts before a picked one."""
+    data = AttachForm.parse(posted)
+    return {
+        "name": data["name"], "purpose": data["purpose"], "authorize_range": data.get("authorize_range", ""),
+        "cluster_id": data.get("cluster_id") or data.get("picked", ""),
+    }  # fmt: skip
+
+
+def confirmed(posted: Any, name: str) -> bool:
+    """Whether what runs there goes too. Raises Invalid (422) unless the name was typed."""
+    typed = posted.get("confirm", "").strip()
+    if typed != name:
+        raise Invalid(f"Type {name} to confirm; you typed {typed!r}.")
+    return posted.get("force") == "on"
+
+
+def tags(text: str) -> dict[str, str]:
+    """Lines of name=value. Raises InvalidShape (400) for a line without =."""
+    found = {}
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip():
+            raise InvalidShape(f"tags: {line!r} is not name=value.")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _whole(text: str, name: str) -> int:
+    if not text.isdigit():
+        raise InvalidShape(f"{name} is {text!r}: the autoscaler needs both a smallest and a largest count.")
+    return int(text)

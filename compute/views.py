@@ -1,0 +1,215 @@
+"""Pages of compute: list, detail with the node slider, create, attach, detach, delete, kubeconfig."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from compute import actions, forms, queries, sizes
+from compute.types import ComputeState, Purpose
+from portal import pages
+from portal import queries as portal
+from portal.problems import Problem
+from portal.types import Role
+
+SORTS = {"name": ("name", "pk"), "newest": ("-created_at", "-pk")}
+SLIDER_TOP = 20
+SHORT_LIST = 120  # sizes; a longer list is cut to the usual families, and any other name can be typed
+USUAL = {f"standard{name}family" for name in ("dv2", "dsv2", "dsv5", "dasv5", "esv5", "fsv2", "bs", "dsv3")}
+
+
+@login_required
+@require_safe
+def compute_list(request: HttpRequest, workspace: str) -> HttpResponse:
+    """The compute targets of a workspace, what was asked for beside what is there."""
+    home = portal.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    text, state = request.GET.get("q", "").strip(), request.GET.get("state", "")
+    rows = queries.compute_targets(workspace=home)
+    rows = rows.filter(name__icontains=text) if text else rows
+    rows = rows.filter(state=state) if state else rows
+    page = pages.listing(request, rows, sorts=SORTS)
+    context = {
+        "workspace": home, "page": page, "rows": [_line(target) for target in page.items], "q": text, "state": state,
+        "states": ComputeState.values, "sort": request.GET.get("sort", "name"),
+    }  # fmt: skip
+    return render(request, "compute/list.html", context)
+
+
+def _line(target: Any) -> dict[str, Any]:
+    nodes = target.observed.get("nodes") or []
+    ready = sum(1 for node in nodes if node["ready"])
+    return {
+        "target": target, "ready": ready, "seen": bool(target.observed_at),
+        "differs": bool(target.observed_at) and ready != target.node_count and target.state == ComputeState.SUCCEEDED,
+        "usd_hour": _price(target),
+    }  # fmt: skip
+
+
+def _price(target: Any) -> float | None:
+    try:
+        size = sizes.find(target.vm_size)
+    except (sizes.UnknownSize, sizes.FpgaSize):
+        return None
+    return sizes.price(size=size, count=target.node_count, region=target.region)
+
+
+@login_required
+@require_safe
+def compute(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """One compute target."""
+    target = queries.compute_target(actor=pages.actor(request), workspace=workspace, name=name, needs=Role.READER)
+    return render(request, "compute/detail.html", _detail(target))
+
+
+@login_required
+@require_safe
+def compute_live(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """The part of a target's page that moves: its nodes."""
+    target = queries.compute_target(actor=pages.actor(request), workspace=workspace, name=name, needs=Role.READER)
+    return render(request, "compute/_nodes.html", {"workspace": target.workspace, **_line(target)})
+
+
+def _detail(target: Any) -> dict[str, Any]:
+    floor = -(-sizes.FLOOR // max(target.vcpus, 1)) if target.purpose == Purpose.FAST_PROD else 1
+    line = _line(target)
+    hour = line["usd_hour"]
+    return {
+        **line, "workspace": target.workspace, "op": pages.news(target.ref), "floor": floor,
+        "top": max(SLIDER_TOP, 2 * target.node_count, floor), "on_it": queries.on_target(target=target),
+        "usd_node": hour / target.node_count if hour and target.node_count else None,
+        "usd_month": hour * 730 if hour else None, "prices_from": sizes.PRICES_FROM,
+        "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),
+        "options": [(key, value) for key, value in target.config.items() if value],
+    }  # fmt: skip
+
+
+@login_required
+@require_POST
+def compute_scale(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Start to change the node count."""
+
+    def act(target: Any) -> Any:
+        data = forms.ScaleForm.parse(request.POST)
+        return actions.compute_target_scale(target=target, actor=pages.actor(request), **data)
+
+    return _act(request, workspace, name, act)
+
+
+@login_required
+@require_POST
+def compute_detach(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Start to forget a cluster."""
+
+    def act(target: Any) -> Any:
+        force = forms.confirmed(request.POST, target.name)
+        return actions.compute_target_detach(target=target, actor=pages.actor(request), force=force)
+
+    return _act(request, workspace, name, act, leaves=True)
+
+
+@login_required
+@require_POST
+def compute_delete(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Start to delete a cluster in Azure too."""
+
+    def act(target: Any) -> Any:
+        force = forms.confirmed(request.POST, target.name)
+        return actions.compute_target_delete(target=target, actor=pages.actor(request), force=force)
+
+    return _act(request, workspace, name, act, leaves=True)
+
+
+def _act(
+    request: HttpRequest, workspace: str, name: str, act: Callable[[Any], Any], *, leaves: bool = False
+) -> HttpResponse:
+    """Do one thing to a target; then to its page, or to the operation's when the target goes."""
+    target = queries.compute_target(actor=pages.actor(request), workspace=workspace, name=name, needs=Role.OPERATOR)
+    try:
+        op = act(target)
+    except Problem as problem:
+        target.refresh_from_db()
+        return pages.refused(request, "compute/detail.html", _detail(target), problem)
+    for warning in op.input.get("warnings", []):
+        messages.warning(request, warning)
+    return redirect("operation", workspace, op.pk) if leaves else redirect("compute", workspace, target.name)
+
+
+@login_required
+@require_POST
+def compute_credentials(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """The kubeconfig as a file, fetched from Azure now and written to the history."""
+    actor = pages.actor(request)
+    target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+    content = queries.credentials(target=target)
+    actions.compute_target_reveal(target=target, actor=actor)
+    disposition = f'attachment; filename="{target.name}.kubeconfig"'
+    return HttpResponse(
+        content, content_type="application/yaml", headers={"Content-Disposition": disposition, "Cache-Control": "no-store"}
+    )
+
+
+@login_required
+def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
+    """The form that creates a cluster."""
+    actor = pages.actor(request)
+    home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+    context = {**_sizes(home, request), "workspace": home, "typed": {}}
+    if request.method != "POST":
+        return render(request, "compute/create.html", context)
+    try:
+        wish = forms.create_wish(request.POST)
+        op = actions.compute_target_create(workspace=home, actor=actor, **wish)
+    except Problem as problem:
+        return pages.refused(request, "compute/create.html", context, problem)
+    for warning in op.input.get("warnings", []):
+        messages.warning(request, warning)
+    return redirect("compute", workspace, op.target_name)
+
+
+def _sizes(home: Any, request: HttpRequest) -> dict[str, Any]:
+    region = request.POST.get("region") or home.region
+    found = queries.vm_sizes(home, region.lower().replace(" ", ""))
+    chosen = request.POST.get("vm_size") or sizes.DEFAULT_SIZE
+    rows = [
+        {"size": size, "usd_hour": sizes.price(size=size, count=1, region=region)}
+        for size in sorted(found, key=lambda size: (size.gpus > 0, size.vcpus, size.name))
+        if len(found) <= SHORT_LIST or size.family.lower() in USUAL or size.gpus or size.name == chosen
+    ]
+    return {
+        "sizes": rows, "chosen": chosen, "default_count": sizes.DEFAULT_COUNT[Purpose.FAST_PROD],
+        "versions": queries.versions(home, region), "regions": sizes.REGIONS, "prices_from": sizes.PRICES_FROM,
+        "top": SLIDER_TOP, "floor_vcpus": sizes.FLOOR,
+    }  # fmt: skip
+
+
+@login_required
+def compute_attach(request: HttpRequest, workspace: str) -> HttpResponse:
+    """The form that attaches a cluster."""
+    actor = pages.actor(request)
+    home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+    context: dict[str, Any] = {"workspace": home, "typed": {}}
+    if request.method != "POST":
+        return render(request, "compute/attach.html", {**context, **_clusters(home)})
+    try:
+        op = actions.compute_target_attach(workspace=home, actor=actor, **forms.attach_wish(request.POST))
+    except Problem as problem:
+        return pages.refused(request, "compute/attach.html", {**context, **_clusters(home)}, problem)
+    return redirect("compute", workspace, op.target_name)
+
+
+def _clusters(home: Any) -> dict[str, Any]:
+    """What could be attached; why not, when Azure does not say."""
+    known = {target.cluster_id.lower(): target.name for target in queries.compute_targets(workspace=home)}
+    try:
+        found = [{"view": view, "as": known.get(view.id.lower(), "")} for view in queries.clusters(home)]
+    except Problem as problem:
+        return {"clusters": [], "unlisted": problem.detail}
+    return {"clusters": found}
+
+
