@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 
 from portal.launcher.errors import Stop
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Run one command; its exit code. Raises Stop."""
     from portal.launcher import commands
 
-    functions = {
+    functions: dict[str, Callable[[], int]] = {
         "up": lambda: commands.up(detach=options.detach),
         "supervise": commands.supervise,
         "down": commands.down,
