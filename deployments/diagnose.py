@@ -12,6 +12,8 @@ Json = dict[str, Any]
 PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 CRASHES = 2  # a first crash may be chance
+TRACEBACK = "Traceback (most recent call"
+WRAPPER = "UserScriptException"  # the server's own, around what the entry script raised
 INIT_FAILED = 3  # what the inference server exits with when init() raises
 
 
@@ -116,9 +118,11 @@ def events_text(events: Iterable[Json], pod: str) -> str:
 def last_cause(log: str) -> str:
     """The line of a Python traceback that says what was raised, empty when there is none."""
     lines = log.splitlines()
-    starts = [number for number, line in enumerate(lines) if line.lstrip().startswith("Traceback (most recent call")]
+    starts = [number for number, line in enumerate(lines) if TRACEBACK in line]
     for start in reversed(starts):
         for line in lines[start + 1 :]:
             if line and not line.startswith((" ", "\t")) and ":" in line:
-                return line.strip()[:300]
+                if WRAPPER not in line:
+                    return line.strip()[:300]
+                break
     return ""

@@ -75,3 +75,20 @@ def test_the_cause_is_the_last_line_of_the_last_traceback() -> None:
     log += 'Traceback (most recent call last):\n  File "b", line 1\n    boom\nValueError: no model\nWorker exiting\n'
     assert diagnose.last_cause(log) == "ValueError: no model"
     assert diagnose.last_cause("quiet") == ""
+
+
+def test_the_inference_servers_own_exception_does_not_hide_the_scripts() -> None:
+    log = """2026-11-25 12:53:36,807 E [1] azmlinfsrv - Encountered Exception Traceback (most recent call last):
+  File "user_script.py", line 119, in invoke_init
+    self._user_init()
+ValueError: no such model: 42
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "aml_blueprint.py", line 109, in setup
+azureml_inference_server_http.server.user_script.UserScriptException: Caught an unhandled exception
+
+2026-11-25 12:53:36,807 I [1] gunicorn.error - Worker exiting (pid: 1)
+"""
+    assert diagnose.last_cause(log) == "ValueError: no such model: 42"
