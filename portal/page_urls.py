@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from portal import views
 
 page_urls = [
     path("", views.home, name="home"),
+    path("sign-in/", views.SignIn.as_view(), name="sign-in"),
+    path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("theme/", views.theme, name="theme"),
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<int:id>/revoke/", views.token_revoke, name="token-revoke"),

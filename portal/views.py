@@ -11,16 +11,12 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView
 from django.core.cache import cache
-from django.core.cache import cache
-from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST, require_safe
-import structlog
 from rest_framework import serializers
 
 from compute import queries as compute
@@ -34,7 +30,6 @@ from portal.types import ACTIVE_STATES, OperationKind, OperationState, Role
 
 ATTEMPTS, WINDOW = 10, 300  # failed sign-ins per name and address, seconds
 THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
-BEAT_SILENCE = timedelta(seconds=30)
 NEWEST = {"newest": ("-created_at", "-pk"), "oldest": ("created_at", "pk")}
 NAV = (
     ("overview", "Overview", "overview"),
@@ -120,49 +115,6 @@ def _nav(request: HttpRequest, here: Any) -> list[dict[str, Any]]:
         }
         for target, label, icon in NAV
     ]  # fmt: skip
-
-
-@require_safe
-def healthz(request: HttpRequest) -> HttpResponse:
-    """200 while the web process answers."""
-    return HttpResponse("ok\n", content_type="text/plain")
-
-
-@require_safe
-def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when database, cache and beat are all well, else 503; says which is not."""
-    parts = {"database": True, "cache": True, "beat": False}
-    try:
-        seen = queries.beat_at(name="recover_operations")
-        parts["beat"] = seen is not None and timezone.now() - seen < BEAT_SILENCE
-    except DatabaseError:
-        parts["database"] = False
-    try:
-        cache.set("readyz", 1, 10)
-    except Exception:  # any trouble of any cache backend means the same here
-        parts["cache"] = False
-    return JsonResponse(parts, status=200 if all(parts.values()) else 503)
-
-
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: a problem document under the API, else a page."""
-    if request.path.startswith("/api/"):
-        return _problem_json(NotFound("There is nothing at this address."))
-    return render(request, "404.html", status=404)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    """500: a problem document under the API, else a page; both name the log's id, and neither asks the database."""
-    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-    if request.path.startswith("/api/"):
-        problem = Problem("This is a fault of the portal, and it is in its log.", request_id=request_id)
-        problem.status, problem.code, problem.title = 500, "fault", "Something broke"
-        return _problem_json(problem)
-    return HttpResponse(render_to_string("500.html", {"request_id": request_id}), status=500)
-
-
-def _problem_json(problem: Problem) -> HttpResponse:
-    return JsonResponse(problem.as_dict(), status=problem.status, content_type="application/problem+json")
 
 
 @login_required
