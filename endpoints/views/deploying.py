@@ -10,9 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from compute import queries as compute
+from compute.types import ComputeState
 from deployments import actions as deployments_actions
 from deployments import queries as deployments
 from deployments.actions.models import Upload
+from deployments.types import EnvironmentState
 from endpoints import actions, forms, queries
 from endpoints.api import spec
 from endpoints.types import EndpointKind, VersionChange
@@ -122,10 +124,11 @@ def _context(home: Any, word: str, mode: str, typed: dict[str, Any]) -> dict[str
 
 def _asked(request: HttpRequest, home: Any) -> dict[str, Any]:
     """A blank form with what the link that led here named."""
-    newest = deployments.environments(workspace=home).first()
+    usable = deployments.environments(workspace=home).exclude(state=EnvironmentState.FAILED).first()
+    ready = compute.compute_targets(workspace=home).filter(state=ComputeState.SUCCEEDED).first()
     return forms.BLANK | {
-        "compute_target": request.GET.get("compute_target", ""), "models": request.GET.getlist("model"),
-        "environment": str(newest) if newest else "",
+        "compute_target": request.GET.get("compute_target") or (ready.name if ready else ""),
+        "models": request.GET.getlist("model"), "environment": str(usable) if usable else "",
     }  # fmt: skip
 
 
