@@ -112,16 +112,16 @@ def version_rows(*, endpoint: Endpoint) -> list[VersionRow]:
     split_now = [found.traffic() for found in rows.values()]
     planned, now, seen = traffic.configured(split_now), traffic.shares(split_now), observed(endpoint=endpoint)
     return [
-        VersionRow(row, planned[name], now[name], seen.get(name, Observed()), _note(row, planned[name], now))
+        VersionRow(row, planned[name], now[name], seen.get(name, Observed()), _note(row, planned, now))
         for name, row in rows.items()
     ]
 
 
-def _note(row: EndpointVersion, planned: Decimal, now: dict[str, Decimal]) -> str:
-    if row.serves or not planned:
+def _note(row: EndpointVersion, planned: dict[str, Decimal], now: dict[str, Decimal]) -> str:
+    if row.serves or not planned[row.name]:
         return ""
-    heirs = ", ".join(name for name, share in now.items() if share)
-    where = f"its {traffic.plain(planned)} % goes to {heirs}" if heirs else "no version has one, so callers get 503"
+    heirs = ", ".join(name for name, share in now.items() if share > planned[name])
+    where = f"its {traffic.plain(planned[row.name])} % goes to {heirs}" if heirs else "no version has one, so callers get 503"
     return f"{row.name} has no ready replica: {where}."
 
 

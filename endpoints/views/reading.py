@@ -37,9 +37,10 @@ def line(row: Any) -> dict[str, Any]:
     versions = list(row.versions.all())
     wanted = sum(version.deployment.wanted_replicas for version in versions)
     ready = sum(version.deployment.ready_replicas for version in versions)
+    shares = traffic.shares([version.traffic() for version in versions])
     return {
         "row": row, "word": row.kind.lower(), "state": state, "reason": reason, "bar": pictures.of_rows(versions),
-        "wanted": wanted, "ready": ready,
+        "wanted": wanted, "ready": ready, "shares": [(name, share) for name, share in shares.items() if share],
     }  # fmt: skip
 
 
