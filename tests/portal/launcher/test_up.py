@@ -81,6 +81,11 @@ def wait_for(check: Any, seconds: float = 40) -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture(autouse=True)
+def _all_running(portal: Portal) -> None:
+    wait_for(lambda: len(portal.pids()) == 6)
+
+
 def test_everything_runs_and_the_credentials_work(portal: Portal) -> None:
     known = portal.credentials()
     assert set(portal.pids()) >= {"web", "worker", "beat", "broker", "sandbox"}
@@ -138,7 +143,6 @@ def test_each_process_comes_back_under_a_new_pid(portal: Portal, name: str) -> N
 
 
 def test_down_leaves_no_process_and_no_socket_and_up_comes_back_within_10_seconds(portal: Portal) -> None:
-    wait_for(lambda: len(portal.pids()) == 6)
     pids = list(portal.pids().values())
     known = portal.credentials()
     sockets = Path(json.loads((portal.home / "home.json").read_text())["sockets"])
