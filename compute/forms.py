@@ -91,7 +91,7 @@ def confirmed(posted: Any, name: str) -> bool:
     typed = posted.get("confirm", "").strip()
     if typed != name:
         raise Invalid(f"Type {name} to confirm; you typed {typed!r}.")
-    return posted.get("force") == "on"
+    return bool(posted.get("force") == "on")
 
 
 def tags(text: str) -> dict[str, str]:

@@ -150,7 +150,9 @@ def compute_credentials(request: HttpRequest, workspace: str, name: str) -> Http
     actions.compute_target_reveal(target=target, actor=actor)
     disposition = f'attachment; filename="{target.name}.kubeconfig"'
     return HttpResponse(
-        content, content_type="application/yaml", headers={"Content-Disposition": disposition, "Cache-Control": "no-store"}
+        content,
+        content_type="application/yaml",
+        headers={"Content-Disposition": disposition, "Cache-Control": "no-store"},
     )
 
 
@@ -211,5 +213,3 @@ def _clusters(home: Any) -> dict[str, Any]:
     except Problem as problem:
         return {"clusters": [], "unlisted": problem.detail}
     return {"clusters": found}
-
-

@@ -33,10 +33,10 @@ class ModelForm(http.Shape):
 
 
 class EnvironmentForm(http.Shape):
-    """The register form of an environment; `source` says which of the three texts counts."""
+    """The register form of an environment; `made_of` says which of the three texts counts."""
 
     name = serializers.CharField()
-    source = serializers.ChoiceField(choices=["pip", "conda", "image"])
+    made_of = serializers.ChoiceField(choices=["pip", "conda", "image"])
     python = serializers.ChoiceField(choices=checks.PYTHONS)
     requirements = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     conda = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
@@ -80,8 +80,8 @@ def model_register(request: HttpRequest, workspace: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "deployments/model_register.html", context)
     try:
-        known = {name: request.POST[name] for name in ModelForm().fields if name in request.POST}
-        data = ModelForm.parse(known)
+        files = {"files", "folder", "paths"}
+        data = ModelForm.parse({name: value for name, value in request.POST.items() if name not in files})
         found = actions.model_register(workspace=home, actor=actor, uploads=_uploads(request), **data)
     except Problem as problem:
         return pages.refused(request, "deployments/model_register.html", context, problem)
@@ -95,8 +95,9 @@ def _uploads(request: HttpRequest) -> list[Upload]:
     paths = request.POST.getlist("paths")
     if folder and paths and len(paths) != len(folder):
         raise InvalidShape(f"{len(folder)} files came with {len(paths)} paths. Choose the folder again.")
-    named = [*((each.name, each) for each in files), *zip(paths or [each.name for each in folder], folder, strict=True)]
-    return [Upload(path or "", each.file, each.size or 0) for path, each in named if each.file is not None]
+    names = paths or [each.name or "" for each in folder]
+    named = [*((each.name or "", each) for each in files), *zip(names, folder, strict=True)]
+    return [Upload(path, each.file, each.size or 0) for path, each in named if each.file is not None]
 
 
 @login_required
@@ -151,7 +152,7 @@ def environment_register(request: HttpRequest, workspace: str) -> HttpResponse:
     """The form that registers an environment."""
     actor = pages.actor(request)
     home = portal.workspace(actor=actor, slug=workspace, needs=Role.CONTRIBUTOR)
-    typed = {"name": request.GET.get("name", ""), "requirements": ENVIRONMENT_START, "python": "3.11", "source": "pip"}
+    typed = {"name": request.GET.get("name", ""), "requirements": ENVIRONMENT_START, "python": "3.11", "made_of": "pip"}
     context: dict[str, Any] = {"workspace": home, "pythons": checks.PYTHONS, "typed": typed}
     if request.method != "POST":
         return render(request, "deployments/environment_register.html", context)
@@ -165,7 +166,7 @@ def environment_register(request: HttpRequest, workspace: str) -> HttpResponse:
 
 def _environment_wish(posted: Any) -> dict[str, Any]:
     data = EnvironmentForm.parse(posted)
-    field = {"pip": "requirements"}.get(data["source"], data["source"])
+    field = {"pip": "requirements"}.get(data["made_of"], data["made_of"])
     text = data.get(field, "")
     if not text.strip():
         raise InvalidShape(f"{field}: write down what the environment needs.")

@@ -46,8 +46,8 @@ AUTH = {
     AuthMode.NONE: {"authEnabled": False},
 }
 BLANK: dict[str, Any] = {
-    "version": "v1", "entry_script": "score.py", "code": SCRIPT, "scaling": "auto", "auth": AuthMode.KEY.value, "cpu": "0.1",
-    "memory": "0.5", "min_replicas": "1", "max_replicas": "10", "target": "70", "replicas": "1", "concurrent": "1",
+    "version": "v1", "entry_script": "score.py", "code": SCRIPT, "scaling": "auto", "auth": AuthMode.KEY.value,
+    "cpu": "0.1", "memory": "0.5", "min_replicas": "1", "max_replicas": "10", "target": "70", "replicas": "1", "concurrent": "1",
     "queue_ms": "500", "timeout_ms": "60000", "percentile": "0",
 }  # fmt: skip
 
@@ -77,7 +77,9 @@ def config(posted: Any) -> dict[str, Any]:
         found["numReplicas"] = _number(posted.get("replicas", ""), "numReplicas")
     else:
         given = {key: posted.get(field, "").strip() for field, key in AUTOSCALE.items()}
-        found["autoScaler"] = {"autoscaleEnabled": True} | {key: _number(text, key) for key, text in given.items() if text}
+        found["autoScaler"] = {"autoscaleEnabled": True} | {
+            key: _number(text, key) for key, text in given.items() if text
+        }
     return found | auth(posted)
 
 
@@ -115,8 +117,8 @@ def typed(revision: Any) -> dict[str, Any]:
         "entry_script": revision.entry_script, "cpu": f"{checked.cpu:g}", "memory": f"{checked.memory_gb:g}",
         "cpu_limit": _plain(checked.cpu_limit), "memory_limit": _plain(checked.memory_gb_limit),
         "gpus": _plain(checked.gpu_cores or None), "scaling": "auto" if checked.autoscale_enabled else "fixed",
-        "replicas": checked.num_replicas or 1, "min_replicas": checked.min_replicas, "max_replicas": checked.max_replicas,
-        "target": checked.target_utilization, "concurrent": checked.max_concurrent_requests,
+        "replicas": checked.num_replicas or 1, "min_replicas": checked.min_replicas,
+        "max_replicas": checked.max_replicas, "target": checked.target_utilization, "concurrent": checked.max_concurrent_requests,
         "queue_ms": checked.max_queue_wait_ms, "timeout_ms": checked.scoring_timeout_ms,
     }  # fmt: skip
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from django.http import HttpResponse
 from django.urls import URLPattern, path
 
 from endpoints import api, views
@@ -43,7 +46,7 @@ api_urls = [
     path(f"{ONE}/versions/<str:version>/rollback/", api.Rollback.as_view(), name="api-endpoint-version-rollback"),
 ]
 PAGES = "w/<slug:workspace>"
-PAGE_DOORS = {
+PAGE_DOORS: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
     "": ("", views.detail),
     "live/": ("-live", views.live),
     "inside/": ("-inside", views.inside),
@@ -64,7 +67,8 @@ def _pages(root: str, kind: EndpointKind) -> list[URLPattern]:
         path(f"{PAGES}/new/{word}/", views.create, given, name=f"{word}-create"),
     ]
     return lists + [
-        path(f"{PAGES}/{root}/<str:name>/{end}", view, given, name=word + name) for end, (name, view) in PAGE_DOORS.items()
+        path(f"{PAGES}/{root}/<str:name>/{end}", view, given, name=word + name)
+        for end, (name, view) in PAGE_DOORS.items()
     ]
 
 

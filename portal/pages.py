@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -54,7 +54,12 @@ def actor(request: HttpRequest) -> User:
     return request.user
 
 
-def listing(request: HttpRequest, rows: QuerySet[Any], *, sorts: dict[str, tuple[str, ...]]) -> Page:
+def is_fragment(request: HttpRequest) -> bool:
+    """Whether htmx asks, for a part of a page."""
+    return bool(getattr(request, "htmx", False))
+
+
+def listing(request: HttpRequest, rows: QuerySet[Any], *, sorts: Mapping[str, tuple[str, ...]]) -> Page:
     """One page of `rows`; `?sort=` is one of `sorts` (the first is the default), `?cursor=` goes on."""
     pager = Cursor()
     pager.ordering = sorts.get(request.GET.get("sort", "")) or next(iter(sorts.values()))

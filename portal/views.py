@@ -88,7 +88,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "sandbox": bool(settings.SANDBOX_NOTICE),
     }
     user = getattr(request, "user", None)
-    if user is None or not user.is_authenticated or getattr(request, "htmx", False):
+    if user is None or not user.is_authenticated or pages.is_fragment(request):
         return {"shell": around}
     found = list(queries.workspaces(actor=user))
     match = request.resolver_match
@@ -256,7 +256,11 @@ def history(request: HttpRequest, workspace: str) -> HttpResponse:
     home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
     rows = queries.audit_events(workspace=home)
     wanted = {name: request.GET.get(name, "").strip() for name in ("actor", "action", "target")}
-    for field, text in (("actor_name", wanted["actor"]), ("action", wanted["action"]), ("target_name", wanted["target"])):
+    for field, text in (
+        ("actor_name", wanted["actor"]),
+        ("action", wanted["action"]),
+        ("target_name", wanted["target"]),
+    ):
         rows = rows.filter(**{f"{field}__icontains": text}) if text else rows
     page = pages.listing(request, rows, sorts={"newest": ("-pk",)})
     return render(request, "portal/history.html", {"workspace": home, "page": page, **wanted})

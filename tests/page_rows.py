@@ -1,4 +1,4 @@
-"""Rows that pages have something to show of: clusters, models, services, an endpoint with three versions, operations."""
+"""Rows that give pages something to show: clusters, models, services, an endpoint with three versions, operations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def target(home: Workspace, name: str = "prod-1", **more: Any) -> ComputeTarget:
     given: dict[str, Any] = {
         "state": "Succeeded", "purpose": "FastProd", "subscription_id": home.subscription_id, "resource_group": "rg",
         "cluster_name": f"{name}-7", "region": "westeurope", "vm_size": "Standard_D3_v2", "vcpus": 4, "memory_gb": 14,
-        "node_count": 3, "observed": {"nodes": nodes, "kubernetes_version": "1.33.6"}, "observed_at": timezone.now(), **more,
+        "node_count": 3, "observed": {"nodes": nodes, "kubernetes_version": "1.33.6"}, "observed_at": timezone.now(),
+        **more,
     }  # fmt: skip
     return ComputeTarget.objects.create(workspace=home, name=name, **given)
 
@@ -53,7 +54,8 @@ def model(home: Workspace, name: str = "iris", version: int = 1, **more: Any) ->
 def environment(home: Workspace, name: str = "sklearn", version: int = 1, **more: Any) -> Environment:
     """A built environment."""
     given = {
-        "spec": {"python": "3.11", "pip": ["scikit-learn==1.5.2", "numpy<3", "joblib"]}, "content_hash": fingerprint(name),
+        "spec": {"python": "3.11", "pip": ["scikit-learn==1.5.2", "numpy<3", "joblib"]},
+        "content_hash": fingerprint(name),
         "state": "Succeeded", "image": "registry.example.com/slipway/environments:9f2a", **more,
     }  # fmt: skip
     return Environment.objects.create(workspace=home, name=name, version=version, **given)
@@ -67,8 +69,8 @@ def endpoint(on: ComputeTarget, name: str = "iris", kind: str = "Endpoint", **mo
 
 
 def version(
-    of: Endpoint, name: str, percentile: str = "0", *, is_default: bool = False, is_control: bool = False, color: int = 0,
-    ready: int = 2, wanted: int = 2, models: tuple[RegisteredModel, ...] = (), state: str = "Healthy", **more: Any,
+    of: Endpoint, name: str, percentile: str = "0", *, is_default: bool = False, is_control: bool = False,
+    color: int = 0, ready: int = 2, wanted: int = 2, models: tuple[RegisteredModel, ...] = (), state: str = "Healthy", **more: Any,
 ) -> EndpointVersion:  # fmt: skip
     """A version that the gateway knows, with replicas."""
     home = of.workspace
@@ -103,7 +105,9 @@ def keys(of: Endpoint) -> None:
         ScoringKey.objects.create(endpoint=of, slot=slot, value=value, fingerprint=fingerprint(value))
 
 
-def operation(on: Any, kind: OperationKind, state: OperationState, actor: User, *, step: int = 1, **more: Any) -> Operation:
+def operation(
+    on: Any, kind: OperationKind, state: OperationState, actor: User, *, step: int = 1, **more: Any
+) -> Operation:
     """A long job that has come to `step`, with the log of what it did."""
     now = timezone.now()
     op = Operation.objects.create(
@@ -126,29 +130,89 @@ def operation(on: Any, kind: OperationKind, state: OperationState, actor: User, 
 def everything(home: Workspace, actor: User) -> Endpoint:
     """A workspace as it looks after a day of work; answers the endpoint with three versions."""
     prod, test = target(home), target(home, "trial", purpose="DevTest", node_count=1, state="Succeeded")
-    creating = target(home, "gpu-west", state="Creating", observed={}, observed_at=None, vm_size="Standard_NC4as_T4_v3", gpus=1)
+    creating = target(
+        home, "gpu-west", state="Creating", observed={}, observed_at=None, vm_size="Standard_NC4as_T4_v3", gpus=1
+    )
     ComputeTarget.objects.filter(pk=test.pk).update(observed={"nodes": [node("aks-nodepool1-77-vmss000000")]})
-    first, second, third = (model(home, "iris", number, created_by=actor, description=f"Round {number}") for number in (1, 2, 3))
+    first, second, third = (
+        model(home, "iris", number, created_by=actor, description=f"Round {number}") for number in (1, 2, 3)
+    )
     model(home, "churn", 1, created_by=actor)
-    environment(home, created_by=actor, log="Collecting scikit-learn==1.5.2\nInstalling collected packages: numpy, scikit-learn\nBuilt.")
-    environment(home, "torch", 1, created_by=actor, state="Failed", image="", reason="torch==9 is in no index: the build ended at step 3.")
+    environment(
+        home,
+        created_by=actor,
+        log="Collecting scikit-learn==1.5.2\nInstalling collected packages: numpy, scikit-learn\nBuilt.",
+    )
+    environment(
+        home,
+        "torch",
+        1,
+        created_by=actor,
+        state="Failed",
+        image="",
+        reason="torch==9 is in no index: the build ended at step 3.",
+    )
     iris = endpoint(prod, created_by=actor, description="Which iris is it?")
     version(iris, "v1", "20", is_default=True, is_control=True, models=(first,))
     version(iris, "v2", "30", color=1, models=(second,), ready=2, wanted=3)
-    version(iris, "v3", "10", color=2, models=(third,), ready=0, wanted=2, state="Unhealthy", reason="No replica is ready: 1 of 2 restarts.")
+    version(
+        iris,
+        "v3",
+        "10",
+        color=2,
+        models=(third,),
+        ready=0,
+        wanted=2,
+        state="Unhealthy",
+        reason="No replica is ready: 1 of 2 restarts.",
+    )
     answers(iris, v1=1402, v2=611)
     keys(iris)
     service = endpoint(prod, "churn", "Service", created_by=actor, description="Who is about to leave?")
     version(service, "v1", is_default=True, models=(RegisteredModel.objects.get(name="churn"),))
     answers(service, v1=420)
     keys(service)
-    broken = endpoint(test, "fraud", "Service", state="Failed", auth="None", scoring_uri="", reason="init() raised: ModuleNotFoundError: xgboost")
-    version(broken, "v1", is_default=True, ready=0, state="Failed", reason="init() raised: ModuleNotFoundError: xgboost", evidence='  File "score.py", line 3, in init\n    import xgboost\nModuleNotFoundError: No module named \'xgboost\'')
-    operation(creating, OperationKind.COMPUTE_CREATE, OperationState.RUNNING, actor, step=2, note="Azure: Creating (3 of 4 nodes)")
-    error = {"title": "A replica did not start", "detail": "init() of score.py raised ModuleNotFoundError: xgboost. Add it to the environment.", "evidence": "ModuleNotFoundError: No module named 'xgboost'"}
+    broken = endpoint(
+        test,
+        "fraud",
+        "Service",
+        state="Failed",
+        auth="None",
+        scoring_uri="",
+        reason="init() raised: ModuleNotFoundError: xgboost",
+    )
+    version(
+        broken,
+        "v1",
+        is_default=True,
+        ready=0,
+        state="Failed",
+        reason="init() raised: ModuleNotFoundError: xgboost",
+        evidence="File \"score.py\", line 3, in init: import xgboost\nNo module named 'xgboost'",
+    )
+    operation(
+        creating,
+        OperationKind.COMPUTE_CREATE,
+        OperationState.RUNNING,
+        actor,
+        step=2,
+        note="Azure: Creating (3 of 4 nodes)",
+    )
+    error = {
+        "title": "A replica did not start",
+        "detail": "init() of score.py raised ModuleNotFoundError: xgboost. Add it to the environment.",
+        "evidence": "ModuleNotFoundError: No module named 'xgboost'",
+    }
     operation(broken, OperationKind.SERVICE_CREATE, OperationState.FAILED, actor, step=3, error=error)
     done = operation(prod, OperationKind.COMPUTE_SCALE, OperationState.SUCCEEDED, actor, step=3)
-    audit.record(action="compute_target.scaled", on=prod, actor=actor, operation=done, before={"node_count": 2}, after={"node_count": 3})
+    audit.record(
+        action="compute_target.scaled",
+        on=prod,
+        actor=actor,
+        operation=done,
+        before={"node_count": 2},
+        after={"node_count": 3},
+    )
     was = {"v1": {"traffic_percentile": "100"}, "v2": {"traffic_percentile": "0"}, "v3": {"traffic_percentile": "0"}}
     audit.record(action="endpoint.traffic_set", on=iris, actor=actor, before={"versions": was}, after={"versions": {}})
     return iris

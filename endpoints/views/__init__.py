@@ -6,6 +6,6 @@ from endpoints.views.deploying import create, update, version_create
 from endpoints.views.reading import detail, inside, line, listing, live, version
 
 __all__ = [
-    "create", "delete", "detail", "inside", "keys", "line", "listing", "live", "regenerate", "rollback", "score", "split",
-    "token", "update", "version", "version_create", "version_delete",
+    "create", "delete", "detail", "inside", "keys", "line", "listing", "live", "regenerate", "rollback", "score",
+    "split", "token", "update", "version", "version_create", "version_delete",
 ]  # fmt: skip

@@ -41,9 +41,9 @@ def token(request: HttpRequest, workspace: str, name: str, kind: EndpointKind) -
 
 
 def _revealed(request: HttpRequest, endpoint: Any, secrets: dict[str, Any]) -> HttpResponse:
-    template = "endpoints/_access.html" if request.htmx else "endpoints/detail.html"  # type: ignore[attr-defined]
+    template = "endpoints/_access.html" if pages.is_fragment(request) else "endpoints/detail.html"
     context = shown(endpoint) | secrets
-    if request.htmx:  # type: ignore[attr-defined]
+    if pages.is_fragment(request):
         context["may_change"] = True
     response = render(request, template, context)
     response["Cache-Control"] = "no-store"

@@ -127,7 +127,9 @@ def rollback(request: HttpRequest, workspace: str, name: str, version: str, kind
         context = shown(endpoint) if is_service else version_shown(endpoint, row)
         return pages.refused(request, template, context, problem)
     messages.success(request, f"{row.name} goes back to revision {number}. What serves goes on until it is ready.")
-    return redirect("service", workspace, name) if is_service else redirect("endpoint-version", workspace, name, version)
+    return (
+        redirect("service", workspace, name) if is_service else redirect("endpoint-version", workspace, name, version)
+    )
 
 
 @login_required
@@ -146,11 +148,11 @@ def score(request: HttpRequest, workspace: str, name: str, kind: EndpointKind) -
         "workspace": endpoint.workspace, "endpoint": endpoint, "word": endpoint.kind.lower(), "names": names,
         "body": text, "needs_key": endpoint.auth != AuthMode.NONE,
     }  # fmt: skip
-    if request.htmx and only is None:
+    if pages.is_fragment(request) and only is None:
         return render(request, "endpoints/_tries.html", context)
     wanted = names if only is None else [only]
     context["answers"] = [_answer(request, endpoint, body, each) for each in wanted]
-    if request.htmx:
+    if pages.is_fragment(request):
         return render(request, "endpoints/_answers.html", context)
     return render(request, "endpoints/detail.html", {**shown(endpoint), **context, "sample": text})
 

@@ -49,7 +49,8 @@ def _create(request: HttpRequest, home: Any, kind: EndpointKind) -> Any:
         actor=actor, workspace=home.slug, name=posted.get("compute_target", ""), needs=Role.CONTRIBUTOR
     )
     data = _data(request, home) | {
-        "name": posted.get("name", "").strip(), "description": posted.get("description", ""), "tags": {}, "properties": {},
+        "name": posted.get("name", "").strip(), "description": posted.get("description", ""), "tags": {},
+        "properties": {},
     }  # fmt: skip
     draft = spec.draft(home, data, actor)
     if kind == EndpointKind.SERVICE:
@@ -72,9 +73,9 @@ def version_create(request: HttpRequest, workspace: str, name: str, kind: Endpoi
     if request.method != "POST":
         return render(request, "endpoints/deploy.html", context)
     try:
-        version = request.POST.get("version", "").strip()
+        version, home = request.POST.get("version", "").strip(), endpoint.workspace
         actions.version_create(
-            endpoint=endpoint, name=version, spec=spec.whole(endpoint.workspace, _data(request, endpoint.workspace), actor),
+            endpoint=endpoint, name=version, spec=spec.whole(home, _data(request, home), actor),
             wanted=VersionChange(share(version, request.POST.get("percentile", "0"))), generation=None, actor=actor,
         )  # fmt: skip
     except Problem as problem:
@@ -99,7 +100,9 @@ def update(request: HttpRequest, workspace: str, name: str, version: str, kind: 
         return _again(request, context, problem)
     messages.success(request, "What serves goes on serving until the new revision is ready.")
     is_service = kind == EndpointKind.SERVICE
-    return redirect("service", workspace, name) if is_service else redirect("endpoint-version", workspace, name, version)
+    return (
+        redirect("service", workspace, name) if is_service else redirect("endpoint-version", workspace, name, version)
+    )
 
 
 def _data(request: HttpRequest, home: Any) -> dict[str, Any]:
@@ -143,4 +146,6 @@ def _next_name(names: list[str]) -> str:
 def _again(request: HttpRequest, context: dict[str, Any], problem: Problem) -> HttpResponse:
     """The form with what was typed; a list of models is a list again."""
     typed = request.POST.dict() | {"models": request.POST.getlist("models")}
-    return render(request, "endpoints/deploy.html", {**context, "typed": typed, "problem": problem}, status=problem.status)
+    return render(
+        request, "endpoints/deploy.html", {**context, "typed": typed, "problem": problem}, status=problem.status
+    )

@@ -135,7 +135,9 @@ def _previous(endpoint: Any) -> dict[str, Any]:
 def version(request: HttpRequest, workspace: str, name: str, version: str, kind: EndpointKind) -> HttpResponse:
     """One version of an endpoint: what it runs, since when, and what it was before."""
     endpoint = found(request, workspace, name, kind)
-    return render(request, "endpoints/version.html", version_shown(endpoint, queries.version(endpoint=endpoint, name=version)))
+    return render(
+        request, "endpoints/version.html", version_shown(endpoint, queries.version(endpoint=endpoint, name=version))
+    )
 
 
 def version_shown(endpoint: Any, row: Any) -> dict[str, Any]:
@@ -169,4 +171,4 @@ def inside(request: HttpRequest, workspace: str, name: str, kind: EndpointKind) 
         "workspace": endpoint.workspace, "endpoint": endpoint, "word": endpoint.kind.lower(), "logs": logs,
         "events": events[:100], "only": only, "previous": previous,
     }  # fmt: skip
-    return render(request, "endpoints/_inside.html" if request.htmx else "endpoints/inside.html", context)
+    return render(request, "endpoints/_inside.html" if pages.is_fragment(request) else "endpoints/inside.html", context)

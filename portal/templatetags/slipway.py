@@ -17,7 +17,17 @@ register = template.Library()
 
 TONES = {
     "good": {"Succeeded", "Healthy", "Ready", "done"},
-    "busy": {"Running", "NotStarted", "Creating", "Updating", "Scaling", "Transitioning", "Building", "Starting", "running"},
+    "busy": {
+        "Running",
+        "NotStarted",
+        "Creating",
+        "Updating",
+        "Scaling",
+        "Transitioning",
+        "Building",
+        "Starting",
+        "running",
+    },
     "warn": {"Unhealthy", "Unschedulable", "Deleting", "Detaching", "Cancelled", "Canceled", "RolledBack", "not ready"},
     "bad": {"Failed", "TimedOut", "Missing", "failed"},
 }
@@ -133,7 +143,13 @@ def item(mapping: Mapping[Any, Any], key: Any) -> Any:
 def target_url(op: Any, workspace: str) -> str:
     """The page of what an operation is about; empty where it has none."""
     noun = str(op.kind).partition(".")[0]
-    page = {"compute": "compute", "service": "service", "endpoint": "endpoint", "version": "endpoint", "environment": "environment-newest"}.get(noun, "")
+    page = {
+        "compute": "compute",
+        "service": "service",
+        "endpoint": "endpoint",
+        "version": "endpoint",
+        "environment": "environment-newest",
+    }.get(noun, "")
     try:
         return reverse(page, args=[workspace, op.target_name]) if page else ""
     except NoReverseMatch:
