@@ -39,7 +39,7 @@ def send(
     count, lock, todo = Count(), threading.Lock(), iter(list(enumerate(bodies)))
 
     def work() -> None:
-        link = _connect(uri, ca_file)
+        link = connect(uri, ca_file)
         while True:
             with lock:
                 item = next(todo, None)
@@ -62,7 +62,8 @@ def send(
     return count
 
 
-def _connect(uri: str, ca_file: str) -> http.client.HTTPConnection:
+def connect(uri: str, ca_file: str = "") -> http.client.HTTPConnection:
+    """A connection to the host of a scoring address, kept open between requests."""
     parts = urlsplit(uri)
     if parts.scheme == "https":
         context = ssl.create_default_context(cafile=ca_file or None)
