@@ -1,4 +1,4 @@
-"""`./slipway bench [NAME…]`: run all benchmarks, or those named, against a portal of their own; 1 when a limit is missed."""
+"""`./slipway bench [NAME…]`: all benchmarks or those named, on a portal of their own; 1 when a limit is missed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def main(names: list[str]) -> int:
                 results += _one(name, portal)
         finally:
             portal.down()
-    print(
-        f"\n{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}. Times in milliseconds unless they say otherwise."
-    )
+    print(f"\n{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}. Times are in ms unless they say otherwise.")
     for result in results:
         print(result.line())
     return 0 if all(result.is_good for result in results) else 1

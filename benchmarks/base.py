@@ -31,7 +31,8 @@ class Result:
 
     def line(self) -> str:
         """For the terminal."""
-        return f"{'ok    ' if self.is_good else 'MISSED'} {self.name}: {self.figures}{f'  [{self.how}]' if self.how else ''}"
+        how = f"  [{self.how}]" if self.how else ""
+        return f"{'ok    ' if self.is_good else 'MISSED'} {self.name}: {self.figures}{how}"
 
 
 def percentile(values: list[float], share: float) -> float:

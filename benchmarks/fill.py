@@ -1,4 +1,4 @@
-"""Rows for benchmarks.lists, written straight into the database: COUNT endpoints of two versions on one compute target."""
+"""Rows for benchmarks.lists, straight into the database: COUNT endpoints of two versions on one compute target."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def run(portal: Portal) -> list[Result]:
             "second up", f"{second:.1f} s, {second / first:.2f} of the first", "after down; limit 10 s",
             is_good=second <= SECOND_UP_SECONDS,
         ),
-        Result("memory at rest", f"{total:.0f} MB: {parts}, supervisor {supervisor:.0f}", "sum of PSS from smaps_rollup"),
+        Result("memory at rest", f"{total:.0f} MB: {parts}, supervisor {supervisor:.0f}", "sum of PSS, smaps_rollup"),
     ]  # fmt: skip
 
 
