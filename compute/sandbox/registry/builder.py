@@ -68,9 +68,12 @@ class Builder:
         (work / "tmp").mkdir(parents=True, mode=0o700)
         uv, python = str(self._settings.uv), _interpreter(wanted.python, say)
         try:
+            (work / "uv.toml").touch()  # ends uv's search for a project in the folders above, which it may not read
             (work / "base.txt").write_text("\n".join(BASE) + "\n")
             (work / "requirements.txt").write_text("\n".join(wanted.requirements) + "\n")
-            await self._step([uv, "venv", "--python", python, "--allow-existing", str(target)], target, work, say)
+            await self._step(
+                [uv, "venv", "--no-project", "--python", python, "--allow-existing", str(target)], target, work, say
+            )
             inside = str(target / "bin/python")
             install = [uv, "pip", "install", "--python", inside, *self._settings.pip_args]
             await self._step([*install, "-r", "base.txt", "-r", "requirements.txt"], target, work, say)
