@@ -54,6 +54,7 @@ class Sandbox:
     async def start(self) -> None:
         """Begin; OSError when a port is taken."""
         self.images.prepare()
+        self.kubelet.api.serve(_kube_routes(self))
         await self.controllers.start()
         await self.kubelet.start()
         await self.arm.start()
