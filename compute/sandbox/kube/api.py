@@ -55,6 +55,7 @@ class _Door:
         """Any request to a cluster."""
         cluster, user = request.match_info["cluster"], None
         effective = False
+        response: web.StreamResponse
         try:
             user = self._user(request, cluster)
             target = parse_path(request.match_info.get("tail", ""))

@@ -132,7 +132,6 @@ def _labels(spec: NodeSpec, region: str) -> dict[str, str]:
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/os": "linux",
         "kubernetes.io/hostname": spec.name,
-        "kubernetes.io/role": "agent",
         "node.kubernetes.io/instance-type": spec.vm_size,
         "topology.kubernetes.io/region": region,
         "topology.kubernetes.io/zone": f"{region}-{zone}" if spec.zone else zone,

@@ -63,9 +63,8 @@ def usage_of(kind: Kind, obj: Json) -> Usage:
     usage: Usage = {f"count/{kind.qualified}": Decimal(1)}
     if kind.resource in PLAIN_COUNTS:
         usage[kind.resource] = Decimal(1)
-    if kind.resource == "services":
-        if obj["spec"].get("type") == "LoadBalancer":
-            usage["services.loadbalancers"] = Decimal(1)
+    if kind.resource == "services" and obj["spec"].get("type") == "LoadBalancer":
+        usage["services.loadbalancers"] = Decimal(1)
     if kind.resource == "pods":
         for part, names in (("requests", COMPUTE), ("limits", {})):
             for resource, total in _pod_total(obj, part).items():

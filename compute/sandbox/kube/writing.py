@@ -15,6 +15,7 @@ from compute.sandbox.kube.errors import ApiError, bad_request, not_found
 from compute.sandbox.kube.managed import Manager
 from compute.sandbox.kube.patching import StrategicMerge, go_map, json_patch, merge_patch
 from compute.sandbox.kube.reading import answer, collection_test, current
+from compute.sandbox.kube.store import Propagation
 
 Json = dict[str, Any]
 JSON_PATCH = "application/json-patch+json"
@@ -129,7 +130,8 @@ async def _config(call: Call) -> Json:
         text = faults[0] if len(faults) == 1 else "\n  ".join(["errors:", *faults])
         raise ApiError(500, "InternalError", f"failed to create typed patch object ({where}): {text}")
     prepare.place(call, config)
-    return _without_nulls(config)
+    tidy: Json = _without_nulls(config)
+    return tidy
 
 
 def _gvk(config: Json) -> str:
@@ -177,7 +179,8 @@ async def delete(call: Call) -> web.StreamResponse:
 def remove(call: Call, obj: Json, options: Json) -> Json:
     """Delete by DeleteOptions."""
     meta = obj["metadata"]
-    propagation = options.get("propagationPolicy") or ("Orphan" if options.get("orphanDependents") else "Background")
+    default: Propagation = "Orphan" if options.get("orphanDependents") else "Background"
+    propagation: Propagation = options.get("propagationPolicy") or default
     return call.store.delete(
         call.cluster,
         call.kind.resource,

@@ -41,7 +41,9 @@ class Logs:
         self.lines: list[bytes] = [b"one\n", b"two\n"]
         self.asked: dict[str, Any] = {}
 
-    async def read_log(self, cluster: str, namespace: str, pod: str, container: str, **how: Any) -> AsyncIterator[bytes]:
+    async def read_log(
+        self, cluster: str, namespace: str, pod: str, container: str, **how: Any
+    ) -> AsyncIterator[bytes]:
         self.asked = {"pod": pod, "container": container, **how}
         if not self.lines:
             raise ApiError(400, "BadRequest", f'container "{container}" in pod "{pod}" is waiting to start')
@@ -55,14 +57,8 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.cert, self.key = _certificate(folder)
-        self.db = Db(folder / "sandbox.db")
-        self.clock = Clock(self.db)
-        self.faults = Faults(self.db)
-        self.store = Store(self.db, self.clock)
-        self.kube = Clusters(self.store, Paths(self.cert), self.db)
         self.kubelet = Logs()
         self.loop = asyncio.new_event_loop()
-        self.port = 0
 
     def run(self, coroutine: Any) -> Any:
         """Run something on the server's loop and wait for it."""
@@ -81,6 +77,11 @@ class Server:
         return f"https://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
+        self.db = Db(self.folder / "sandbox.db")
+        self.clock = Clock(self.db)
+        self.faults = Faults(self.db)
+        self.store = Store(self.db, self.clock)
+        self.kube = Clusters(self.store, Paths(self.cert), self.db)
         app = web.Application()
         app.add_routes(api.routes(self))
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -116,9 +117,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     cert_path, key_path = folder / "cert.pem", folder / "key.pem"
     cert_path.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
-    key_path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    )
+    key_path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     return cert_path, key_path
 
 
@@ -130,9 +129,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found.run(found.start())
     yield found
     found.run(found.runner.cleanup())
+    found.call(found.db.close)
     found.loop.call_soon_threadsafe(found.loop.stop)
     thread.join(5)
-    found.db.close()
 
 
 class Http:
@@ -148,9 +147,7 @@ class Http:
 
     def __call__(self, method: str, path: str, body: Any = None, kind: str = "", **query: Any) -> requests.Response:
         headers = {"Content-Type": kind or "application/json"}
-        return self.session.request(
-            method, f"{self.base}/{path}", json=body, headers=headers, params=query, timeout=10
-        )
+        return self.session.request(method, f"{self.base}/{path}", json=body, headers=headers, params=query, timeout=10)
 
 
 @pytest.fixture

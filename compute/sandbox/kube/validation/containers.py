@@ -20,16 +20,7 @@ FIELDS = (
 
 def check(causes: Causes, path: str, item: Json, volumes: set[str], *, initial: bool) -> None:
     """One container; `volumes` are the pod's."""
-    if not item.get("name"):
-        causes.required(f"{path}.name")
-    for text in names.label_faults(item["name"]) if item.get("name") else []:
-        causes.invalid(f"{path}.name", item["name"], text)
-    if not item.get("image"):
-        causes.required(f"{path}.image")
-    elif item["image"] != item["image"].strip():
-        causes.invalid(f"{path}.image", item["image"], "must not have leading or trailing whitespace")
-    if item["imagePullPolicy"] not in PULL:
-        causes.unsupported(f"{path}.imagePullPolicy", item["imagePullPolicy"], PULL)
+    _image(causes, path, item)
     _env(causes, f"{path}.env", item.get("env", []))
     _ports(causes, f"{path}.ports", item.get("ports", []))
     _resources(causes, f"{path}.resources", item.get("resources", {}))
@@ -42,6 +33,19 @@ def check(causes: Causes, path: str, item: Json, volumes: set[str], *, initial: 
     for name, handler in item.get("lifecycle", {}).items():
         if isinstance(handler, dict):
             _handler(causes, f"{path}.lifecycle.{name}", handler, (*HANDLERS, "sleep"))
+
+
+def _image(causes: Causes, path: str, item: Json) -> None:
+    if not item.get("name"):
+        causes.required(f"{path}.name")
+    for text in names.label_faults(item["name"]) if item.get("name") else []:
+        causes.invalid(f"{path}.name", item["name"], text)
+    if not item.get("image"):
+        causes.required(f"{path}.image")
+    elif item["image"] != item["image"].strip():
+        causes.invalid(f"{path}.image", item["image"], "must not have leading or trailing whitespace")
+    if item["imagePullPolicy"] not in PULL:
+        causes.unsupported(f"{path}.imagePullPolicy", item["imagePullPolicy"], PULL)
 
 
 def _env(causes: Causes, path: str, rows: list[Json]) -> None:
@@ -114,6 +118,10 @@ def _resources(causes: Causes, path: str, value: Json) -> None:
                 causes.invalid(here, amount, "must be greater than or equal to 0")
             elif "/" in name and quantity.parse(amount) % 1:
                 causes.invalid(here, amount, "must be an integer")
+    _within_limits(causes, path, limits, requests)
+
+
+def _within_limits(causes: Causes, path: str, limits: dict[str, str], requests: dict[str, str]) -> None:
     for name, amount in sorted(requests.items()):
         limit = limits.get(name)
         if limit is None:
