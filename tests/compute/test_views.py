@@ -1,0 +1,166 @@
+"""The pages of compute at their door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from compute.models import ComputeTarget
+from portal.models import AuditEvent, Operation, User, Workspace
+from portal.types import OperationKind
+from tests import page_rows
+
+CREATE = {"name": "prod-1", "purpose": "FastProd", "vm_size": "Standard_D3_v2", "node_count": "3", "region": ""}
+
+
+@pytest.fixture
+def visitor(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+def test_the_list_shows_wanted_beside_ready_and_says_where_they_differ(visitor: Client, workspace: Workspace) -> None:
+    page_rows.target(workspace, "prod-1", node_count=4)
+    text = visitor.get("/w/lab/compute/").content.decode()
+    assert "4 wanted / 3 ready" in text
+    assert "Differs" in text
+
+
+def test_the_list_takes_few_queries_however_long_it_is(
+    visitor: Client, workspace: Workspace, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(40):
+        page_rows.target(workspace, f"prod-{number}")
+    with django_assert_max_num_queries(12):
+        visitor.get("/w/lab/compute/")
+
+
+def test_a_cluster_is_created_from_the_form(visitor: Client, workspace: Workspace) -> None:
+    response = visitor.post("/w/lab/new/compute/", CREATE)
+    assert response["Location"] == "/w/lab/compute/prod-1/"
+    target = ComputeTarget.objects.get()
+    assert (target.name, target.node_count, target.region) == ("prod-1", 3, "westeurope")
+    assert Operation.objects.get().kind == OperationKind.COMPUTE_CREATE
+
+
+def test_the_forms_settings_reach_the_cluster(visitor: Client, workspace: Workspace) -> None:
+    more = {
+        "other_size": "Standard_D4s_v5", "min_count": "3", "max_count": "6", "authorized_ip_ranges": "203.0.113.0/24",
+        "internal": "on", "balancer_subnet": "models", "tags": "cost=42\n\nowner=ada", "leaf_domain": "lab",
+    }  # fmt: skip
+    assert visitor.post("/w/lab/new/compute/", CREATE | more).status_code == 302
+    target = ComputeTarget.objects.get()
+    assert target.vm_size == "Standard_D4s_v5"
+    assert target.config["autoscaler"] == {"min_count": 3, "max_count": 6}
+    assert target.config["authorized_ip_ranges"] == ["203.0.113.0/24"]
+    assert target.config["load_balancer"] == {"internal": True, "subnet": "models"}
+    assert target.config["tls"]["leaf_domain"] == "lab"
+    assert target.tags == {"cost": "42", "owner": "ada"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"node_count": "2"}, "The smallest count of Standard_D3_v2 that passes is 3"),
+        ({"name": "1x"}, "A compute target&#x27;s name has 3 to 24"),
+        ({"node_count": "many"}, "A valid integer is required"),
+        ({"tags": "nothing"}, "is not name=value"),
+        ({"min_count": "3"}, "needs both a smallest and a largest count"),
+    ],
+)
+def test_a_refused_form_says_why_keeps_what_was_typed_and_creates_nothing(
+    visitor: Client, workspace: Workspace, wrong: dict[str, str], sentence: str
+) -> None:
+    sent = CREATE | {"resource_group": "my-group"} | wrong
+    response = visitor.post("/w/lab/new/compute/", sent)
+    text = response.content.decode()
+    assert response.status_code in (400, 422)
+    assert sentence in text
+    assert 'value="my-group"' in text
+    assert not ComputeTarget.objects.exists()
+
+
+def test_a_contributor_cannot_create_a_cluster(client: Client, workspace: Workspace, contributor: User) -> None:
+    client.force_login(contributor)
+    response = client.post("/w/lab/new/compute/", CREATE)
+    assert response.status_code == 403
+    assert b"This needs the role Operator" in response.content
+
+
+def test_the_slider_scales_and_the_page_shows_it_happen(visitor: Client, workspace: Workspace) -> None:
+    target = page_rows.target(workspace)
+    response = visitor.post("/w/lab/compute/prod-1/scale/", {"node_count": "5", "generation": "1"}, follow=True)
+    target.refresh_from_db()
+    assert (target.node_count, target.state) == (5, "Scaling")
+    assert b"Steps and log" in response.content
+
+
+def test_a_scale_below_the_floor_is_refused_with_the_smallest_count(visitor: Client, workspace: Workspace) -> None:
+    target = page_rows.target(workspace)
+    response = visitor.post("/w/lab/compute/prod-1/scale/", {"node_count": "2", "generation": "1"})
+    target.refresh_from_db()
+    assert response.status_code == 422
+    assert b"that passes is 3" in response.content
+    assert b'name="node_count" id="node_count" min="1" max="1000" required value="2"' in response.content
+    assert target.node_count == 3
+
+
+def test_a_second_scale_of_a_changed_cluster_is_refused(visitor: Client, workspace: Workspace) -> None:
+    page_rows.target(workspace, generation=7)
+    response = visitor.post("/w/lab/compute/prod-1/scale/", {"node_count": "5", "generation": "6"})
+    assert response.status_code == 412
+    assert b"was changed meanwhile" in response.content
+
+
+def test_a_second_job_on_a_busy_cluster_is_refused_with_a_link_to_the_first(
+    visitor: Client, workspace: Workspace
+) -> None:
+    page_rows.target(workspace)
+    visitor.post("/w/lab/compute/prod-1/scale/", {"node_count": "5", "generation": "1"})
+    response = visitor.post("/w/lab/compute/prod-1/delete/", {"confirm": "prod-1"})
+    assert response.status_code == 409
+    assert f"/w/lab/operations/{Operation.objects.get().pk}/" in response.content.decode()
+
+
+def test_deleting_asks_for_the_name(visitor: Client, workspace: Workspace) -> None:
+    page_rows.target(workspace)
+    response = visitor.post("/w/lab/compute/prod-1/delete/", {"confirm": "prod"})
+    assert response.status_code == 422
+    assert b"Type prod-1 to confirm" in response.content
+    assert not Operation.objects.exists()
+
+
+def test_what_runs_on_a_cluster_is_named_and_goes_first_only_when_asked(visitor: Client, workspace: Workspace) -> None:
+    page_rows.endpoint(page_rows.target(workspace), "iris")
+    refused = visitor.post("/w/lab/compute/prod-1/detach/", {"confirm": "prod-1"})
+    assert refused.status_code == 409
+    assert b"iris runs on prod-1" in refused.content
+    forced = visitor.post("/w/lab/compute/prod-1/detach/", {"confirm": "prod-1", "force": "on"})
+    op = Operation.objects.get()
+    assert forced["Location"] == f"/w/lab/operations/{op.pk}/"
+    assert op.input["force"]
+
+
+def test_an_attachment_takes_a_pasted_id_before_a_picked_one(visitor: Client, workspace: Workspace) -> None:
+    start = "/subscriptions/11111111-1111-4111-8111-111111111111/resourceGroups/rg/providers"
+    ids = [f"{start}/Microsoft.ContainerService/managedClusters/{name}" for name in ("pasted", "picked")]
+    form = {"name": "theirs", "purpose": "DevTest", "cluster_id": ids[0], "picked": ids[1], "authorize_range": ""}
+    response = visitor.post("/w/lab/new/attachment/", form)
+    assert response["Location"] == "/w/lab/compute/theirs/"
+    assert ComputeTarget.objects.get().cluster_name == "pasted"
+
+
+def test_the_live_part_has_no_field_and_says_what_was_seen(visitor: Client, workspace: Workspace) -> None:
+    page_rows.target(workspace)
+    text = visitor.get("/w/lab/compute/prod-1/live/", headers={"HX-Request": "true"}).content.decode()
+    assert "aks-nodepool1-1234567-vmss000000" in text
+    assert "<input" not in text
+
+
+def test_a_reader_gets_no_kubeconfig(client: Client, workspace: Workspace, reader: User) -> None:
+    page_rows.target(workspace)
+    client.force_login(reader)
+    assert client.post("/w/lab/compute/prod-1/credentials/").status_code == 403
+    assert not AuditEvent.objects.exists()
