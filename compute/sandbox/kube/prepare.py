@@ -79,7 +79,9 @@ def update(call: Call, old: Json, new: Json, *, applied: bool = False) -> Json:
     _keep_server_fields(call, old, new)
     set_defaults(new)
     admission.keep_allocated(call, old, new)
-    validate_update(call, old, new)
+    was = clone(old)
+    set_defaults(was)  # controllers store their objects without defaults
+    validate_update(call, was, new)
     admission.check_update(call, old, new)
     if not applied:
         managed.track_update(fields_of(call), old, new, updater(call), now(call))
