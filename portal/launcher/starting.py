@@ -167,7 +167,7 @@ def stop(home: Home) -> bool:
 def _stop_supervisor(home: Home, pid: int) -> None:
     os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + STOP_SECONDS
-    while homes.is_running(home):
+    while homes.is_running(home) or status.is_alive(pid):
         if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
             return

@@ -1,5 +1,6 @@
 """Builds an environment: a venv made and filled by uv, confined, with its output in a log."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from compute.sandbox.kubelet import confine
 from compute.sandbox.kubelet.process import Process
+from compute.sandbox.registry.closing import close_to_others
 from compute.sandbox.registry.context import BASE, Wanted
 from compute.sandbox.settings import Settings
 
@@ -80,6 +82,7 @@ class Builder:
             seen = bytearray()
             await self._step([uv, "pip", "freeze", "--python", inside], target, work, seen.extend)
             say(b"Installed:\n" + bytes(seen))
+            await asyncio.to_thread(close_to_others, target, self._settings.state / "uv-cache")
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return "sha256:" + hashlib.sha256(wanted.key.encode() + bytes(seen)).hexdigest()

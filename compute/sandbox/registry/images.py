@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compute.sandbox.db import Db
+from compute.sandbox.registry.closing import close_to_others
 from compute.sandbox.settings import Settings
 
 _TABLE = "registry_images"
@@ -37,6 +38,7 @@ class Images:
         if not (base / "bin/python").exists():
             interpreter = str(getattr(sys, "_base_executable", sys.executable))
             subprocess.run([interpreter, "-m", "venv", "--clear", "--without-pip", str(base)], check=True, timeout=60)
+            close_to_others(base)
 
     def resolve(self, name: str) -> ImageInfo | None:
         """The image of that name, or None when nobody knows it."""

@@ -73,7 +73,8 @@ def _run_in_own_environment(folder: Path) -> None:
     uv, python = BIN / "uv", folder / "venv" / "bin" / "python"
     steps = (
         (uv, "venv", "-q", "--clear", "--python", sys.executable, folder / "venv"),
-        (uv, "pip", "install", "-q", "--python", python, *PACKAGES),
+        (uv, "pip", "install", "-q", "--link-mode", "copy", "--python", python, *PACKAGES),
+        ("chmod", "-R", "go=", folder),
         (python, Path(__file__).with_name("train.py"), folder),
     )
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
