@@ -16,7 +16,8 @@ from portal.types import OperationKind, OperationState, Role
 from tests import factories, page_rows
 
 PAGES = (
-    "/w/lab/", "/w/lab/compute/", "/w/lab/compute/prod-1/", "/w/lab/new/compute/", "/w/lab/models/", "/w/lab/models/iris/",
+    "/w/lab/", "/w/lab/compute/", "/w/lab/compute/prod-1/", "/w/lab/new/compute/", "/w/lab/models/",
+    "/w/lab/models/iris/",
     "/w/lab/models/iris/2/", "/w/lab/new/model/", "/w/lab/environments/", "/w/lab/environments/sklearn/1/",
     "/w/lab/new/environment/", "/w/lab/services/", "/w/lab/services/churn/", "/w/lab/services/fraud/",
     "/w/lab/new/service/", "/w/lab/endpoints/", "/w/lab/endpoints/iris/", "/w/lab/endpoints/iris/add/",
