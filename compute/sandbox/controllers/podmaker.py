@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from compute.sandbox.controllers.base import Doc, owner_reference
+from compute.sandbox.kube import admission, quota
 from compute.sandbox.kube.copying import clone
 from compute.sandbox.kube.errors import forbidden
 from compute.sandbox.kube.kinds import KINDS
-from compute.sandbox.kube.store import Store
+from compute.sandbox.kube.store import Store, random_suffix
 from compute.sandbox.kubelet.status import qos_class
 
 _TOLERATED_SECONDS = 300
@@ -24,12 +25,15 @@ def create(store: Store, cluster: str, owner: Doc) -> Doc:
     pod: Doc = {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "generateName": f"{meta['name']}-", "namespace": meta["namespace"],
+            "name": f"{meta['name']}-{random_suffix()}", "generateName": f"{meta['name']}-",
+            "namespace": meta["namespace"],
             "ownerReferences": [owner_reference(owner)],
             **{name: labels[name] for name in ("labels", "annotations", "finalizers") if labels.get(name)},
         },
         "spec": admit(template["spec"]),
     }  # fmt: skip
+    admission.admit_pod(store, cluster, pod)
+    quota.check(store, cluster, KINDS["pods"], pod)
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod["spec"])}
     return store.create(cluster, "pods", pod)
 

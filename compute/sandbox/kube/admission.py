@@ -8,6 +8,7 @@ from compute.sandbox.kube.copying import clone
 from compute.sandbox.kube.errors import forbidden, not_found
 from compute.sandbox.kube.kinds import KINDS
 from compute.sandbox.kube.store import random_suffix
+from compute.sandbox.kubelet.status import qos_class
 
 Json = dict[str, Any]
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105
@@ -19,6 +20,9 @@ def mutate(call: Call, obj: Json) -> None:
         _check_namespace(call, obj)
     if call.kind.resource == "pods":
         admit_pod(call.store, call.cluster, obj)
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+    if call.kind.resource == "services":
+        obj["status"] = {"loadBalancer": {}}
 
 
 def _check_namespace(call: Call, obj: Json) -> None:

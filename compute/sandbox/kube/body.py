@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from compute.sandbox.kube import protobuf
 from compute.sandbox.kube.call import Call
 from compute.sandbox.kube.decode import Decoded, DecodeError, decode
 from compute.sandbox.kube.errors import ApiError, bad_request
@@ -19,12 +20,19 @@ async def read_document(call: Call) -> Any:
     data = await call.request.read()
     kind = call.request.content_type
     if "protobuf" in kind:
-        text = "the body of the request was in an unknown format - accepted media types include: application/json"
-        raise ApiError(415, "UnsupportedMediaType", f"{text}, application/yaml")
+        return _read_protobuf(data)
     try:
         return yaml.safe_load(data) if "yaml" in kind else json.loads(data)
     except (yaml.YAMLError, ValueError) as error:
         raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
+
+
+def _read_protobuf(data: bytes) -> Json:
+    try:
+        return protobuf.read(data)
+    except protobuf.Unreadable as error:
+        text = "the body of the request was in an unknown format - accepted media types include: application/json"
+        raise ApiError(415, "UnsupportedMediaType", f"{text}, application/yaml") from error
 
 
 async def read_object(call: Call, kind: Kind) -> Json:

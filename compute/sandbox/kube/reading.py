@@ -177,6 +177,8 @@ async def _send(call: Call, response: web.StreamResponse, type_: str, obj: Json)
 
 
 async def _bookmark(call: Call, response: web.StreamResponse) -> None:
-    kind = {"kind": call.kind.kind, "apiVersion": call.kind.api_version}
-    obj = {**kind, "metadata": {"resourceVersion": str(call.store.version), "creationTimestamp": None}}
+    meta = {"resourceVersion": str(call.store.version), "creationTimestamp": None}
+    obj: Json = {"kind": call.kind.kind, "apiVersion": call.kind.api_version, "metadata": meta}
+    table = tables.maybe_table(call, {**obj, "kind": f"{call.kind.kind}List", "items": []})
+    obj = table if table["kind"] == "Table" else obj
     await response.write(json.dumps({"type": "BOOKMARK", "object": obj}).encode() + b"\n")
