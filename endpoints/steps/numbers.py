@@ -87,6 +87,8 @@ def read_counters(row: Gateway) -> Look | None:
         "active": {"|".join(key): count for key, count in active.items()},
     }
     with transaction.atomic():
+        if Gateway.objects.select_for_update().get(pk=row.pk).readings != row.readings:
+            return None  # a look that overlapped this one has counted the same answers
         Gateway.objects.filter(pk=row.pk).update(readings=readings)
         load = _store(row, answered, now)
     seconds = (now - before).total_seconds() if before else LEAST_SECONDS
