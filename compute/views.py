@@ -20,6 +20,7 @@ from portal.types import Role
 
 SORTS = {"name": ("name", "pk"), "newest": ("-created_at", "-pk")}
 SLIDER_TOP = 20
+SHOWN = 20  # names of what runs on a cluster; the rest is a number
 SHORT_LIST = 120  # sizes; a longer list is cut to the usual families, and any other name can be typed
 USUAL = {f"standard{name}family" for name in ("dv2", "dsv2", "dsv5", "dasv5", "esv5", "fsv2", "bs", "dsv3")}
 
@@ -77,11 +78,12 @@ def compute_live(request: HttpRequest, workspace: str, name: str) -> HttpRespons
 
 def _detail(target: Any) -> dict[str, Any]:
     floor = -(-sizes.FLOOR // max(target.vcpus, 1)) if target.purpose == Purpose.FAST_PROD else 1
-    line = _line(target)
+    line, names = _line(target), queries.on_target(target=target)
     hour = line["usd_hour"]
     return {
         **line, "workspace": target.workspace, "op": pages.news(target.ref), "floor": floor,
-        "top": max(SLIDER_TOP, 2 * target.node_count, floor), "on_it": queries.on_target(target=target),
+        "top": max(SLIDER_TOP, 2 * target.node_count, floor), "on_it": names[:SHOWN],
+        "on_it_more": max(0, len(names) - SHOWN),
         "usd_node": hour / target.node_count if hour and target.node_count else None,
         "usd_month": hour * 730 if hour else None, "prices_from": sizes.PRICES_FROM,
         "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),

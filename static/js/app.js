@@ -72,3 +72,8 @@ document.addEventListener("keydown", (event) => {
   const search = document.querySelector("input[type=search]");
   if (event.key === "/" && !typing && search) { event.preventDefault(); search.focus(); }
 });
+
+// Logs show their end, also when a fragment renews them.
+function showEnds() { document.querySelectorAll("[data-follow]").forEach((log) => { log.scrollTop = log.scrollHeight; }); }
+document.addEventListener("htmx:afterSettle", showEnds);
+showEnds();
