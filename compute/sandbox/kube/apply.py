@@ -1,5 +1,6 @@
 """Server-side apply."""
 
+import json
 from typing import Any
 
 from compute.sandbox.kube.copying import clone
@@ -25,8 +26,10 @@ def apply(fields: Fields, live: Json | None, config: Json, who: Manager, *, forc
     before = owners.pop(who, Owned(set(), moment))
     gone = {path for path in before.fields if path not in wanted}
     others: FieldSet = set().union(*(owned.fields for owned in owners.values())) if owners else set()
-    for path in sorted(gone, key=len, reverse=True):
-        if not _owned_by_others(path, others) and not _above_wanted(path, wanted):
+    # Items before their fields: what is below a removed item is gone with it, defaults too.
+    for path in sorted(gone, key=len):
+        kept = _owned_by_others(path, others) or _above_wanted(path, wanted) or _names_an_item(path)
+        if not kept:
             _remove(fields, merged, path)
     same = before.fields == set(wanted)
     owners[who] = Owned(set(wanted), before.time if same else moment)
@@ -65,6 +68,11 @@ def _conflict(found: list[tuple[Manager, Path]]) -> ApiError:
 
 def _owned_by_others(path: Path, others: FieldSet) -> bool:
     return any(other[: len(path)] == path for other in others)
+
+
+def _names_an_item(path: Path) -> bool:
+    """A key field lives as long as its item."""
+    return len(path) > 1 and path[-2].startswith("k:") and path[-1][2:] in json.loads(path[-2][2:])
 
 
 def _above_wanted(path: Path, wanted: dict[Path, Any]) -> bool:
