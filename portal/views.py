@@ -153,7 +153,12 @@ def overview(request: HttpRequest, workspace: str) -> HttpResponse:
         "service_count": services,
         "endpoint_count": rows.count() - services,
         "endpoints": [line(row) for row in rows.order_by("-updated_at", "pk")[:8]],
-        "troubled": list(rows.filter(versions__is_default=True, versions__deployment__state__in=TROUBLE)[:5]),
+        "troubled": [
+            line(row)
+            for row in rows.filter(versions__is_default=True, versions__deployment__state__in=TROUBLE).order_by("pk")[
+                :5
+            ]
+        ],
         "running": list(jobs.filter(state__in=ACTIVE_STATES)[:6]),
         "failed": list(jobs.filter(state__in=ENDED_BADLY, ended_at__gte=day)[:5]),
     }

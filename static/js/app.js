@@ -77,3 +77,6 @@ document.addEventListener("keydown", (event) => {
 function showEnds() { document.querySelectorAll("[data-follow]").forEach((log) => { log.scrollTop = log.scrollHeight; }); }
 document.addEventListener("htmx:afterSettle", showEnds);
 showEnds();
+
+// On narrow screens the navigation is a strip: show where one is.
+document.querySelector(".rail .nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -44,8 +44,8 @@ def take(page: Page, address: str, name: str) -> None:
         tall = int(page.evaluate("document.documentElement.scrollHeight"))
         page.set_viewport_size({"width": width, "height": max(tall, 800)})
         page.wait_for_timeout(100)
-        path = FOLDER / f"{name}-{page.scheme}-{width}.jpg"  # type: ignore[attr-defined]
-        page.screenshot(path=path, type="jpeg", quality=38)
+        path = FOLDER / f"{name}-{page.scheme}-{width}.png"  # type: ignore[attr-defined]
+        page.screenshot(path=path)
 
 
 def test_take_all(page: Page, portal: str, owner: User, settings: Any) -> None:
@@ -64,4 +64,4 @@ def test_take_all(page: Page, portal: str, owner: User, settings: Any) -> None:
     page.get_by_role("link", name="Create compute target gpu-west").click()
     page.get_by_role("dialog").wait_for()
     page.wait_for_timeout(400)
-    page.screenshot(path=FOLDER / f"operation-drawer-{page.scheme}-1440.jpg", type="jpeg", quality=38)  # type: ignore[attr-defined]
+    page.screenshot(path=FOLDER / f"operation-drawer-{page.scheme}-1440.png")  # type: ignore[attr-defined]
