@@ -47,7 +47,8 @@ AUTH = {
 }
 BLANK: dict[str, Any] = {
     "version": "v1", "entry_script": "score.py", "code": SCRIPT, "scaling": "auto", "auth": AuthMode.KEY.value,
-    "cpu": "0.1", "memory": "0.5", "min_replicas": "1", "max_replicas": "10", "target": "70", "replicas": "1", "concurrent": "1",
+    "cpu": "0.1", "memory": "0.5", "min_replicas": "1", "max_replicas": "10",
+    "target": "70", "replicas": "1", "concurrent": "1",
     "queue_ms": "500", "timeout_ms": "60000", "percentile": "0",
 }  # fmt: skip
 
@@ -118,7 +119,8 @@ def typed(revision: Any) -> dict[str, Any]:
         "cpu_limit": _plain(checked.cpu_limit), "memory_limit": _plain(checked.memory_gb_limit),
         "gpus": _plain(checked.gpu_cores or None), "scaling": "auto" if checked.autoscale_enabled else "fixed",
         "replicas": checked.num_replicas or 1, "min_replicas": checked.min_replicas,
-        "max_replicas": checked.max_replicas, "target": checked.target_utilization, "concurrent": checked.max_concurrent_requests,
+        "max_replicas": checked.max_replicas, "target": checked.target_utilization,
+        "concurrent": checked.max_concurrent_requests,
         "queue_ms": checked.max_queue_wait_ms, "timeout_ms": checked.scoring_timeout_ms,
     }  # fmt: skip
 

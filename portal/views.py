@@ -51,6 +51,12 @@ class SignIn(LoginView):
     template_name = "portal/sign_in.html"
     redirect_authenticated_user = True
 
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The form. A fragment whose session ended makes its page reload, which then leads here."""
+        if pages.is_fragment(request):
+            return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+        return super().get(request, *args, **kwargs)
+
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Check the password, unless this name failed too often from this address."""
         if cache.get(self._key(), 0) >= ATTEMPTS:

@@ -70,7 +70,8 @@ def endpoint(on: ComputeTarget, name: str = "iris", kind: str = "Endpoint", **mo
 
 def version(
     of: Endpoint, name: str, percentile: str = "0", *, is_default: bool = False, is_control: bool = False,
-    color: int = 0, ready: int = 2, wanted: int = 2, models: tuple[RegisteredModel, ...] = (), state: str = "Healthy", **more: Any,
+    color: int = 0, ready: int = 2, wanted: int = 2,
+    models: tuple[RegisteredModel, ...] = (), state: str = "Healthy", **more: Any,
 ) -> EndpointVersion:  # fmt: skip
     """A version that the gateway knows, with replicas."""
     home = of.workspace

@@ -58,6 +58,7 @@ document.addEventListener("htmx:responseError", (event) => {
   const answer = event.detail.xhr;
   if (answer.getResponseHeader("HX-Retarget")) {
     document.getElementById("toasts").insertAdjacentHTML("afterbegin", answer.responseText);
+    if (answer.status === 404 && event.detail.elt.getAttribute("hx-trigger")?.includes("every")) event.detail.elt.remove();
   } else if (answer.status === 401 || answer.status === 403) {
     toast("Your session ended. Reload the page to sign in again.", "error");
   }

@@ -92,6 +92,12 @@ def test_a_wrong_password_is_said_beside_the_typed_name(owner: User, client: Cli
     assert f'value="{owner.username}"'.encode() in response.content
 
 
+def test_a_fragment_whose_session_ended_reloads_its_page(db: Any, client: Client) -> None:
+    response = client.get("/w/lab/compute/prod-1/live/", headers={"HX-Request": "true"}, follow=True)
+    assert response.status_code == 204
+    assert response["HX-Refresh"] == "true"
+
+
 def test_who_has_no_workspace_reads_why(db: Any, client: Client) -> None:
     client.force_login(factories.user("alone"))
     assert b"No workspace yet" in client.get("/").content
