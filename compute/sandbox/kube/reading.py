@@ -13,6 +13,7 @@ from compute.sandbox.kube.call import Call
 from compute.sandbox.kube.changes import Change, Subscription
 from compute.sandbox.kube.errors import ApiError, bad_request, not_found
 from compute.sandbox.kube.selectors import field_test, label_test
+from compute.sandbox.kube.streaming import LOOK_SECONDS, is_gone
 
 Json = dict[str, Any]
 BOOKMARK_SECONDS = 30
@@ -145,14 +146,15 @@ def _open(call: Call, wanted: Callable[[Json], bool]) -> tuple[list[Json], Subsc
 async def _follow(
     call: Call, response: web.StreamResponse, stream: Subscription, wanted: Callable[[Json], bool]
 ) -> None:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + (call.number("timeoutSeconds") or DEFAULT_WATCH_SECONDS)
-    marks = call.flag("allowWatchBookmarks")
-    while loop.time() < end:
+    clock = asyncio.get_running_loop().time
+    end = clock() + (call.number("timeoutSeconds") or DEFAULT_WATCH_SECONDS)
+    bookmark = min(clock() + BOOKMARK_SECONDS, end)
+    while clock() < end and not is_gone(call.request):
         try:
-            change = await asyncio.wait_for(stream.next_change(), min(BOOKMARK_SECONDS, end - loop.time()))
+            change = await asyncio.wait_for(stream.next_change(), max(0.0, min(LOOK_SECONDS, bookmark - clock())))
         except TimeoutError:
-            if marks:
+            if clock() >= bookmark:
+                bookmark = min(clock() + BOOKMARK_SECONDS, end)
                 await _bookmark(call, response)
             continue
         if change is None or not call.host.kube.is_running(call.cluster):
@@ -177,6 +179,8 @@ async def _send(call: Call, response: web.StreamResponse, type_: str, obj: Json)
 
 
 async def _bookmark(call: Call, response: web.StreamResponse) -> None:
+    if not call.flag("allowWatchBookmarks"):
+        return
     meta = {"resourceVersion": str(call.store.version), "creationTimestamp": None}
     obj: Json = {"kind": call.kind.kind, "apiVersion": call.kind.api_version, "metadata": meta}
     table = tables.maybe_table(call, {**obj, "kind": f"{call.kind.kind}List", "items": []})

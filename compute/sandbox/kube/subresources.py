@@ -14,6 +14,7 @@ from compute.sandbox.kube.copying import clone
 from compute.sandbox.kube.errors import ApiError, bad_request
 from compute.sandbox.kube.patching import json_patch, merge_patch
 from compute.sandbox.kube.reading import answer, current
+from compute.sandbox.kube.streaming import while_connected
 from compute.sandbox.kube.times import stamp
 from compute.sandbox.kube.validation import refuse
 from compute.sandbox.kube.validation.causes import Causes
@@ -111,7 +112,7 @@ async def log(call: Call) -> web.StreamResponse:
     )
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     try:
-        async for chunk in lines:
+        async for chunk in while_connected(call.request, lines):
             if not response.prepared:
                 await response.prepare(call.request)
             await response.write(chunk)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from typing import Any
 
 from compute.sandbox.kube.changes import RING
@@ -83,3 +84,17 @@ def test_a_version_that_is_too_old_is_a_410_in_the_stream(server, http, namespac
     assert [(event["type"], event["object"]["code"], event["object"]["reason"]) for event in seen] == [
         ("ERROR", 410, "Expired")
     ]
+
+
+def test_a_watch_ends_soon_after_its_client_has_gone(server, http, namespace):
+    listeners = server.store._hub._listeners
+    before = len(listeners)
+    path = f"{http.base}/api/v1/namespaces/{namespace}/configmaps"
+    answer = http.session.get(path, params={"watch": "true"}, stream=True, timeout=5)
+    assert len(listeners) == before + 1
+    answer.close()
+    http.session.close()
+    end = time.monotonic() + 5
+    while len(listeners) > before and time.monotonic() < end:
+        time.sleep(0.05)
+    assert len(listeners) == before
