@@ -59,7 +59,7 @@ class Environment:
         """Install what `need` asks for. Raises Stop with one sentence when that cannot be done."""
         try:
             self.folder.mkdir(exist_ok=True)
-            lock = (self.folder / ".lock").open("w")
+            lock = (self.folder / ".slipway.lock").open("w")  # not `.lock`: uv waits for that one
         except OSError as error:
             raise Stop(f"cannot write to {self.folder}: {error.strerror}.") from None
         with lock:
