@@ -39,7 +39,7 @@ document.addEventListener("operation-ended", () => {
   if (!document.querySelector("form[data-dirty]")) { location.reload(); return; }
   toast("The operation ended. Reload the page to see what changed; your draft would be lost.", "success");
 });
-document.addEventListener("input", (event) => { event.target.form?.setAttribute("data-dirty", ""); });
+document.addEventListener("input", (event) => { if (event.target.form?.method === "post") event.target.form.setAttribute("data-dirty", ""); });
 
 function toast(text, kind) {
   const box = document.createElement("div");

@@ -20,6 +20,7 @@ function editor(form) {
     get value() { return Number(this.number.value.replace(",", ".")) || 0; },
     get serves() { return document.getElementById(`replicas-${this.name}`).dataset.serves === "1"; },
   }));
+  let edited = null;
   const checked = (name) => form.querySelector(`[name=${name}]:checked`)?.value ?? "";
   const sum = () => rows.reduce((total, row) => total + row.value, 0);
   const limit = (row) => Math.max(0, round(100 - (sum() - row.value)));
@@ -77,11 +78,11 @@ function editor(form) {
     const held = row.find("range").parentElement.querySelector(".held");
     held.setAttribute("x", `${most}%`);
     held.setAttribute("width", `${100 - most}%`);
-    const over = round(row.value - most);
+    const over = edited && edited !== row ? 0 : round(row.value - most); // the row that was typed into is the one too high
     row.number.setAttribute("aria-invalid", String(over > 0 || row.value < 0));
     const hint = row.find("limit");
     hint.classList.toggle("over", over > 0);
-    hint.textContent = over > 0 ? `${plain(over)} too many: at most ${plain(most)}, ${holders.join(", ")}.` : holders.length ? `At most ${plain(most)}: ${holders.join(", ")}.` : "";
+    hint.textContent = over > 0 ? `${plain(over)} too many: at most ${plain(most)}, ${holders.join(", ")}.` : holders.length && row.value <= most ? `At most ${plain(most)}: ${holders.join(", ")}.` : "";
   }
 
   function show() {
@@ -91,7 +92,7 @@ function editor(form) {
     const now = tooMany > 0 ? null : shares(split);
     for (const row of rows) {
       const each = split.find((one) => one.name === row.name);
-      row.range.value = Math.min(row.value, limit(row));
+      row.range.value = row.value;
       limitOf(row);
       row.find("role-default").hidden = !each.isDefault;
       row.find("role-control").textContent = row.name === checked("control") ? "control" : "treatment";
@@ -135,7 +136,7 @@ function editor(form) {
     return each ? `At ${plain(each)} requests a minute: ${rows.map((row) => `${row.name} ${plain((now[row.name] * each) / 100)}`).join(", ")}.` : "";
   }
 
-  function give(row, value) { row.number.value = plain(value); show(); }
+  function give(row, value) { edited = row; row.number.value = plain(value); show(); }
 
   for (const row of rows) {
     row.range.addEventListener("input", () => give(row, Math.min(Math.round(Number(row.range.value)), limit(row))));
@@ -146,7 +147,7 @@ function editor(form) {
       event.preventDefault();
       give(row, Math.min(Math.max(0, row.value + way * (event.shiftKey ? 0.1 : 1)), limit(row)));
     });
-    row.number.addEventListener("input", show);
+    row.number.addEventListener("input", () => { edited = row; show(); });
     row.element.querySelectorAll("[data-give]").forEach((button) => button.addEventListener("click", () => give(row, Math.min(Number(button.dataset.give), limit(row)))));
   }
   form.addEventListener("change", show);

@@ -132,6 +132,8 @@ def test_typing_too_much_is_shown_red_and_blocks_apply(inside: Page, portal: str
     number.fill("82")
     expect(number).to_have_attribute("aria-invalid", "true")
     expect(row(inside, "v2").locator("[data-limit]")).to_contain_text("12 too many")
+    assert row(inside, "v1").locator("[data-range]").input_value() == "20", "moving one slider never moves another"
+    expect(row(inside, "v1").locator("[data-number]")).to_have_attribute("aria-invalid", "false")
     expect(inside.locator("[data-summary]")).to_contain_text("The percentiles add to 112")
     expect(inside.get_by_role("button", name="Apply")).to_be_disabled()
     number.fill("70")
