@@ -121,7 +121,11 @@ def _note(row: EndpointVersion, planned: dict[str, Decimal], now: dict[str, Deci
     if row.serves or not planned[row.name]:
         return ""
     heirs = ", ".join(name for name, share in now.items() if share > planned[name])
-    where = f"its {traffic.plain(planned[row.name])} % goes to {heirs}" if heirs else "no version has one, so callers get 503"
+    where = (
+        f"its {traffic.plain(planned[row.name])} % goes to {heirs}"
+        if heirs
+        else "no version has one, so callers get 503"
+    )
     return f"{row.name} has no ready replica: {where}."
 
 

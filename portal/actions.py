@@ -30,14 +30,28 @@ def team_create(*, slug: str, name: str, owner: User) -> Team:
 
 
 @transaction.atomic
-def workspace_create(*, team: Team, slug: str, name: str, subscription_id: str, resource_group: str, region: str,
-                     actor: User, **azure: Any) -> Workspace:
+def workspace_create(
+    *,
+    team: Team,
+    slug: str,
+    name: str,
+    subscription_id: str,
+    resource_group: str,
+    region: str,
+    actor: User,
+    **azure: Any,
+) -> Workspace:
     """A new workspace of a team. Raises Conflict when the slug, or the Azure name, is taken."""
     try:
         with transaction.atomic():
             created = Workspace.objects.create(
-                team=team, slug=slug, name=name, subscription_id=subscription_id,
-                resource_group=resource_group, region=region, **azure,
+                team=team,
+                slug=slug,
+                name=name,
+                subscription_id=subscription_id,
+                resource_group=resource_group,
+                region=region,
+                **azure,
             )
     except IntegrityError:
         raise Conflict(f"A workspace {name} exists already in {resource_group}, or the name {slug} is taken.") from None
@@ -53,8 +67,13 @@ def member_set_role(*, team: Team, user: User, role: Role, actor: User) -> Membe
         raise Invalid(f"{user.username} is the only Owner of {team.name}. Make somebody else Owner first.")
     membership, _ = Membership.objects.update_or_create(team=team, user=user, defaults={"role": role})
     for home in team.workspaces.all():
-        audit.record(action="member.role_set", on=home, actor=actor, before=before and before.role,
-                     after={"user": user.username, "role": role.label})
+        audit.record(
+            action="member.role_set",
+            on=home,
+            actor=actor,
+            before=before and before.role,
+            after={"user": user.username, "role": role.label},
+        )
     return membership
 
 
@@ -63,8 +82,9 @@ def _owners(team: Team) -> int:
 
 
 @transaction.atomic
-def token_create(*, user: User, name: str, role: Role = Role.OWNER, workspace: Workspace | None = None,
-                 days: int | None = 90) -> tuple[ApiToken, str]:
+def token_create(
+    *, user: User, name: str, role: Role = Role.OWNER, workspace: Workspace | None = None, days: int | None = 90
+) -> tuple[ApiToken, str]:
     """A new API token for `user`; the secret is returned once and stored only as a hash. `days=None`: no expiry."""
     if days is not None and not 1 <= days <= 3650:
         raise Invalid(f"A token lives 1 to 3650 days, not {days}.")
@@ -73,8 +93,15 @@ def token_create(*, user: User, name: str, role: Role = Role.OWNER, workspace: W
         raise Forbidden("A token cannot make one that may do more than itself.")
     secret = TOKEN_START + random.token_urlsafe(32)
     expires: datetime | None = timezone.now() + timedelta(days=days) if days else None
-    token = ApiToken.objects.create(user=user, name=name, role=role, workspace=workspace, prefix=secret[:10],
-                                    digest=fingerprint(secret), expires_at=expires)
+    token = ApiToken.objects.create(
+        user=user,
+        name=name,
+        role=role,
+        workspace=workspace,
+        prefix=secret[:10],
+        digest=fingerprint(secret),
+        expires_at=expires,
+    )
     for home in [workspace] if workspace else Workspace.objects.filter(team__memberships__user=user):
         audit.record(action="token.created", on=home, actor=user, after={"name": name, "role": role.label})
     return token, secret

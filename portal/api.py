@@ -168,7 +168,9 @@ class Tokens(http.ApiView):
         slug = data.get("workspace")
         home = queries.workspace(actor=actor, slug=slug, needs=Role.READER) if slug else None
         role = next(role for role in Role if role.label == data["role"])
-        token, secret = actions.token_create(user=actor, name=data["name"], role=role, workspace=home, days=data["days"])
+        token, secret = actions.token_create(
+            user=actor, name=data["name"], role=role, workspace=home, days=data["days"]
+        )
         return Response({**_token(token), "token": secret}, status=201)
 
 
@@ -195,7 +197,9 @@ class Members(http.ApiView):
         actor = self.actor(request)
         found = queries.team(actor=actor, slug=team, needs=Role.READER)
         rows = queries.members(actor=actor, team=found)
-        return http.page(self, rows, lambda row: {"user": row.user.username, "role": Role(row.role).label}, ordering=("pk",))
+        return http.page(
+            self, rows, lambda row: {"user": row.user.username, "role": Role(row.role).label}, ordering=("pk",)
+        )
 
 
 def _workspace(row: Any) -> dict[str, Any]:
@@ -205,7 +209,11 @@ def _workspace(row: Any) -> dict[str, Any]:
 
 def _event(row: Any) -> dict[str, Any]:
     fields = ("at", "action", "target_ref", "target_name", "before", "after")
-    return {**{name: getattr(row, name) for name in fields}, "actor": row.actor_name, "operation": row.operation_id_text or None}
+    return {
+        **{name: getattr(row, name) for name in fields},
+        "actor": row.actor_name,
+        "operation": row.operation_id_text or None,
+    }
 
 
 def _token(row: Any) -> dict[str, Any]:
@@ -216,7 +224,18 @@ def _token(row: Any) -> dict[str, Any]:
 
 def operation_json(op: Any) -> dict[str, Any]:
     """An operation without its steps."""
-    fields = ("id", "kind", "target_ref", "state", "note", "error", "created_at", "started_at", "ended_at", "is_cancel_requested")
+    fields = (
+        "id",
+        "kind",
+        "target_ref",
+        "state",
+        "note",
+        "error",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "is_cancel_requested",
+    )
     return {
         **{name: getattr(op, name) for name in fields},
         "target": op.target_name,

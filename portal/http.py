@@ -36,7 +36,9 @@ class Shape(serializers.Serializer[Any]):
         unknown = sorted(set(data) - set(shape.fields) - {"csrfmiddlewaretoken"})
         if unknown:
             known = ", ".join(sorted(shape.fields))
-            raise InvalidShape(f"Unknown: {', '.join(unknown)}. Known: {known}.", errors={name: ["Unknown."] for name in unknown})
+            raise InvalidShape(
+                f"Unknown: {', '.join(unknown)}. Known: {known}.", errors={name: ["Unknown."] for name in unknown}
+            )
         if not shape.is_valid():
             raise InvalidShape(sentence(shape.errors), errors=shape.errors)
         return dict(shape.validated_data)
@@ -45,7 +47,9 @@ class Shape(serializers.Serializer[Any]):
 def sentence(errors: Any, path: str = "") -> str:
     """DRF's error tree as one line: "node_count: A valid integer is required."."""
     if isinstance(errors, dict):
-        return " ".join(sentence(value, f"{path}.{name}" if path else str(name)) for name, value in errors.items() if value)
+        return " ".join(
+            sentence(value, f"{path}.{name}" if path else str(name)) for name, value in errors.items() if value
+        )
     if isinstance(errors, list):
         return " ".join(sentence(value, path) for value in errors)
     return f"{path}: {errors}" if path and path != "non_field_errors" else str(errors)
@@ -62,7 +66,7 @@ class ApiView(APIView):
             raise exceptions.NotAuthenticated
         return user
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """With an Idempotency-Key, what is done and its stored answer are one transaction."""
         if request.method not in ("POST", "PUT", "PATCH", "DELETE") or not request.headers.get("Idempotency-Key"):
             return self._answer(request, *args, **kwargs)
@@ -118,8 +122,12 @@ def _replay(user: User, key: str, request_hash: str) -> None:
 def _keep(request: Any, response: Response) -> None:
     headers = {name: response[name] for name in ("Location", "Retry-After") if name in response}
     IdempotencyKey.objects.create(
-        user=request.user, key=request.headers["Idempotency-Key"], request_hash=_request_hash(request),
-        status=response.status_code, headers=headers, body=json.loads(json.dumps(response.data, default=str)),
+        user=request.user,
+        key=request.headers["Idempotency-Key"],
+        request_hash=_request_hash(request),
+        status=response.status_code,
+        headers=headers,
+        body=json.loads(json.dumps(response.data, default=str)),
     )
 
 
@@ -191,5 +199,11 @@ def _problem(status: int, code: str, detail: str) -> Problem:
     return problem
 
 
-TITLES = {401: "Sign in first", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 415: "Wrong media type", 429: "Too many requests"}
-
+TITLES = {
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    415: "Wrong media type",
+    429: "Too many requests",
+}

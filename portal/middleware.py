@@ -32,7 +32,12 @@ def lenient_slash(get_response: Handler) -> Handler:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         path = request.path_info
-        if path.startswith("/api/") and not path.endswith("/") and not is_valid_path(path) and is_valid_path(path + "/"):
+        if (
+            path.startswith("/api/")
+            and not path.endswith("/")
+            and not is_valid_path(path)
+            and is_valid_path(path + "/")
+        ):
             request.path_info = path + "/"
             request.path = request.path + "/"
         return get_response(request)

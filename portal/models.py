@@ -57,7 +57,9 @@ class Workspace(models.Model):
     resource_group = models.CharField(max_length=90)
     region = models.CharField(max_length=50)
     arm_endpoint = models.URLField(max_length=500, blank=True, help_text="Empty: the public Azure cloud.")
-    arm_credential = EncryptedTextField(blank=True, help_text='JSON, e.g. {"kind": "static", "token": …}; empty: default chain.')
+    arm_credential = EncryptedTextField(
+        blank=True, help_text='JSON, e.g. {"kind": "static", "token": …}; empty: default chain.'
+    )
     arm_ca_file = models.CharField(max_length=500, blank=True)
     registry = models.CharField(max_length=100, blank=True, help_text="Container registry that builds environments.")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -173,7 +175,9 @@ class AuditEvent(models.Model):
     """One line of history. Rows are only ever added; a trigger refuses updates."""
 
     at = models.DateTimeField(auto_now_add=True)
-    workspace = models.ForeignKey(Workspace, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="audit")
+    workspace = models.ForeignKey(
+        Workspace, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="audit"
+    )
     team_slug = models.CharField(max_length=50, blank=True)
     actor_name = models.CharField(max_length=150)
     actor_id_text = models.CharField(max_length=20, blank=True)

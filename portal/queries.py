@@ -86,7 +86,7 @@ def operation(*, actor: User, slug: str, id: UUID, needs: Role) -> Operation:
 
 
 def operation_to_control(*, actor: User, slug: str, id: UUID) -> Operation:
-    """One operation that the actor may cancel or run again: work on clusters needs an Operator, the rest a Contributor."""
+    """One operation that the actor may cancel or run again: Operators all, Contributors those not on clusters."""
     op = operation(actor=actor, slug=slug, id=id, needs=Role.CONTRIBUTOR)
     if op.kind.startswith("compute."):
         require(actor=actor, workspace=op.workspace, needs=Role.OPERATOR)

@@ -18,9 +18,16 @@ PROBLEM = {
     },
 }
 MEANINGS = {
-    400: "The request has the wrong shape", 401: "Not signed in", 403: "The role is too low", 404: "Not found",
-    405: "Method not allowed", 409: "Something else is in the way", 412: "Changed meanwhile", 415: "Wrong media type",
-    422: "Against a rule", 429: "Too many requests",
+    400: "The request has the wrong shape",
+    401: "Not signed in",
+    403: "The role is too low",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Something else is in the way",
+    412: "Changed meanwhile",
+    415: "Wrong media type",
+    422: "Against a rule",
+    429: "Too many requests",
 }
 
 

@@ -81,7 +81,9 @@ def database(url: str) -> dict[str, Any]:
 
 DEBUG = env_bool("SLIPWAY_DEBUG", False)
 HOME = Path(env("SLIPWAY_HOME") or BASE_DIR / ".slipway")
-SECRET_KEY = env_secret("SLIPWAY_SECRET_KEY", "unsafe-key-for-tools-and-tests-only" if DEBUG or env("SLIPWAY_TOOLS", "") else "")
+SECRET_KEY = env_secret(
+    "SLIPWAY_SECRET_KEY", "unsafe-key-for-tools-and-tests-only" if DEBUG or env("SLIPWAY_TOOLS", "") else ""
+)
 SECRET_KEYS = [key for key in env_secret("SLIPWAY_SECRET_KEYS").split(",") if key]
 ALLOWED_HOSTS = env_list("SLIPWAY_ALLOWED_HOSTS", "127.0.0.1,localhost")
 CSRF_TRUSTED_ORIGINS = env_list("SLIPWAY_TRUSTED_ORIGINS")
@@ -194,7 +196,10 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 OPERATION_LEASE_SECONDS = env_int("SLIPWAY_OPERATION_LEASE_SECONDS", 20)
 
 REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["portal.authentication.TokenAuthentication", "portal.authentication.PageSession"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "portal.authentication.TokenAuthentication",
+        "portal.authentication.PageSession",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from django.db import models
-
-if TYPE_CHECKING:
-    from portal.models import Workspace
 
 
 class Role(models.IntegerChoices):
@@ -66,8 +63,11 @@ class Wait:
 class Target(Protocol):
     """What an operation or an audit line is about."""
 
-    name: Any
-    workspace: Workspace
+    @property
+    def name(self) -> Any: ...
+
+    @property
+    def workspace(self) -> Any: ...
 
     @property
     def ref(self) -> str: ...

@@ -9,5 +9,16 @@ from portal.operations.plans import define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
 
 __all__ = [
-    "Busy", "active_on", "advance", "cancel", "define", "due", "plan_of", "remember", "retry", "ring", "start", "step_names",
+    "Busy",
+    "active_on",
+    "advance",
+    "cancel",
+    "define",
+    "due",
+    "plan_of",
+    "remember",
+    "retry",
+    "ring",
+    "start",
+    "step_names",
 ]

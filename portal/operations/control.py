@@ -39,9 +39,19 @@ def retry(*, op: Operation, actor: User) -> Operation:
     try:
         with transaction.atomic():
             changed = Operation.objects.filter(pk=op.pk, state__in=RETRYABLE).update(
-                state=OperationState.RUNNING, step=step, memo={} if op.is_undoing else memo, is_undoing=False, attempts=0,
-                error=None, ended_at=None, deadline_at=None, is_cancel_requested=False, due_at=timezone.now(),
-                lease=None, leased_until=None, note="",
+                state=OperationState.RUNNING,
+                step=step,
+                memo={} if op.is_undoing else memo,
+                is_undoing=False,
+                attempts=0,
+                error=None,
+                ended_at=None,
+                deadline_at=None,
+                is_cancel_requested=False,
+                due_at=timezone.now(),
+                lease=None,
+                leased_until=None,
+                note="",
             )
     except IntegrityError:
         raise busy(op.target_ref, op.target_name) from None
@@ -51,4 +61,3 @@ def retry(*, op: Operation, actor: User) -> Operation:
     op.refresh_from_db()
     transaction.on_commit(lambda: ring(op))
     return op
-

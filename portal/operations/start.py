@@ -36,8 +36,14 @@ def start(*, kind: OperationKind, on: Target, actor: User | None, **given: objec
     try:
         with transaction.atomic():
             op = Operation.objects.create(
-                workspace=on.workspace, kind=kind, target_ref=on.ref, target_name=on.name,
-                input=given, actor=actor, due_at=now, created_at=now,
+                workspace=on.workspace,
+                kind=kind,
+                target_ref=on.ref,
+                target_name=on.name,
+                input=given,
+                actor=actor,
+                due_at=now,
+                created_at=now,
             )
     except IntegrityError:
         raise busy(on.ref, on.name) from None
@@ -61,6 +67,6 @@ def ring(op: Operation, delay: float = 0) -> None:
     from portal.celery import advance_operation  # the task imports the engine
 
     try:
-        advance_operation.apply_async((str(op.pk),), countdown=delay or None)
+        advance_operation.apply_async((str(op.pk),), countdown=delay)
     except Exception as error:  # any broker trouble: the row is the truth and beat will ring
         log.warning("doorbell_lost", operation=str(op.pk), error=type(error).__name__)
