@@ -164,3 +164,49 @@ def test_a_reader_gets_no_kubeconfig(client: Client, workspace: Workspace, reade
     client.force_login(reader)
     assert client.post("/w/lab/compute/prod-1/credentials/").status_code == 403
     assert not AuditEvent.objects.exists()
+
+
+@pytest.fixture
+def at_azure(client: Client, home: Any, people: dict[str, User]) -> Client:
+    """An Operator of a workspace whose Azure answers."""
+    client.force_login(people["operator"])
+    return client
+
+
+def test_the_attach_form_lists_clusters_and_says_which_one_is_here_already(
+    at_azure: Client, azure: Any, home: Any
+) -> None:
+    azure.cluster("theirs")
+    azure.cluster("ours")
+    here = page_rows.target(home, "known")
+    ComputeTarget.objects.filter(pk=here.pk).update(cluster_name="ours")
+    text = at_azure.get("/w/lab/new/attachment/").content.decode()
+    assert "<b>theirs</b>" in text
+    assert "here already as known" in text
+
+
+def test_when_azure_is_silent_the_attach_form_takes_an_id(at_azure: Client, azure: Any, home: Any) -> None:
+    type(home).objects.filter(pk=home.pk).update(arm_endpoint="http://127.0.0.1:1")
+    response = at_azure.get("/w/lab/new/attachment/")
+    assert response.status_code == 200
+    assert b"Paste its resource id below" in response.content
+
+
+def test_a_kubeconfig_is_a_file_that_is_not_kept_and_history_says_who_has_it(
+    at_azure: Client, azure: Any, home: Any
+) -> None:
+    azure.cluster("prod-1-7")
+    page_rows.target(home)
+    response = at_azure.post("/w/lab/compute/prod-1/credentials/")
+    assert response["Content-Disposition"] == 'attachment; filename="prod-1.kubeconfig"'
+    assert response["Cache-Control"] == "no-store"
+    assert b"current-context" in response.content
+    assert AuditEvent.objects.filter(action="compute_target.credentials_revealed").count() == 1
+
+
+def test_the_list_can_be_filtered_by_name_and_state(visitor: Client, workspace: Workspace) -> None:
+    page_rows.target(workspace, "prod-1")
+    page_rows.target(workspace, "trial", state="Failed")
+    text = visitor.get("/w/lab/compute/?q=tri&state=Failed&sort=newest").content.decode()
+    assert ("/w/lab/compute/trial/" in text, "/w/lab/compute/prod-1/" in text) == (True, False)
+    assert b"No cluster like that" in visitor.get("/w/lab/compute/?q=prod&state=Failed").content
