@@ -13,7 +13,8 @@ from rest_framework.test import APIClient
 from portal import actions, operations
 from portal.models import ApiToken, AuditEvent, Operation
 from portal.types import OperationKind, Role
-from tests.factories import client, member, team, user, workspace as make_workspace
+from tests.factories import client, member, team, user
+from tests.factories import workspace as make_workspace
 
 API = "/api/v1/workspaces/lab/"
 
