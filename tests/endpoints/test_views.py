@@ -298,3 +298,16 @@ def test_an_endpoint_page_takes_as_many_queries_for_six_versions_as_for_one(
         page_rows.version(made, f"v{number}", is_default=number == 0, color=number)
     with django_assert_max_num_queries(18):
         visitor.get("/w/lab/endpoints/iris/")
+
+
+def test_logs_of_a_cluster_that_does_not_answer_are_a_problem_and_not_a_crash(
+    visitor: Client, iris: Endpoint, workspace: Workspace, settings: Any
+) -> None:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+    credential = '{"kind": "static", "token": "t"}'
+    Workspace.objects.filter(pk=workspace.pk).update(arm_endpoint="http://127.0.0.1:1", arm_credential=credential)
+    response = visitor.get("/w/lab/endpoints/iris/inside/?version=v1")
+    assert response.status_code == 502
+    assert b"Try again in a moment" in response.content
+    toast = visitor.get("/w/lab/endpoints/iris/inside/", headers={"HX-Request": "true"})
+    assert (toast.status_code, toast["HX-Retarget"]) == (502, "#toasts")

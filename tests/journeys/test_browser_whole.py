@@ -172,6 +172,12 @@ def try_it(page: Page) -> None:
     expect(tried.nth(2)).to_contain_text('"two"', timeout=15 * SECOND)
 
 
+def look_inside(page: Page) -> None:
+    page.get_by_role("link", name="Show", exact=True).click()
+    expect(page.locator("#inside .console").first).to_contain_text("POST /score 200", timeout=15 * SECOND)
+    expect(page.locator("#inside")).to_contain_text("Started container server")
+
+
 def scale(page: Page, root: str) -> None:
     page.goto(root + "compute/browser-1/")
     drag(page, page.get_by_role("slider", name="Node count"), 3)
@@ -202,4 +208,5 @@ def test_the_main_job_by_hand(page: Page, home: dict[str, Any], tmp_path: Path) 
     assert abs(part - share) < 6.4, "outside of the 99 % interval of 400 answers"
     expect(page.locator("#live")).to_contain_text(" answers", timeout=30 * SECOND)
     expect(page.locator("#observed-v2")).to_contain_text("%", timeout=30 * SECOND)
+    look_inside(page)
     scale(page, root)
