@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from portal import audit
-from portal.models import ApiToken, Beat, Membership, Team, User, Workspace
+from portal.models import ApiToken, Beat, IdempotencyKey, Membership, Team, User, Workspace
 from portal.problems import Conflict, Forbidden, Invalid
 from portal.queries import role_in
 from portal.secrets import fingerprint
@@ -124,3 +124,8 @@ def _owns_a_team_of(actor: User, user: User) -> bool:
 def beat_seen(*, name: str) -> None:
     """Note that a periodic task ran."""
     Beat.objects.update_or_create(name=name, defaults={"at": timezone.now()})
+
+
+def idempotency_keys_forget() -> None:
+    """Drop stored answers after a day: nobody repeats a request later than that."""
+    IdempotencyKey.objects.filter(created_at__lt=timezone.now() - timedelta(days=1)).delete()

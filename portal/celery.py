@@ -29,5 +29,6 @@ def recover_operations() -> None:
     from portal import actions, operations
 
     actions.beat_seen(name="recover_operations")
+    actions.idempotency_keys_forget()
     for op in operations.due():
         operations.ring(op)

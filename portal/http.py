@@ -127,7 +127,7 @@ def _keep(request: Any, response: Response) -> None:
         request_hash=_request_hash(request),
         status=response.status_code,
         headers=headers,
-        body=json.loads(json.dumps(response.data, default=str)),
+        body=json.dumps(response.data, default=str),
     )
 
 
@@ -167,7 +167,9 @@ def problem_response(error: Exception, context: dict[str, Any]) -> Response | No
     """Every failure of a REST door as application/problem+json."""
     if isinstance(error, Replay):
         stored = error.stored
-        return Response(stored.body, status=stored.status, headers={**stored.headers, "Idempotent-Replay": "true"})
+        return Response(
+            json.loads(stored.body), status=stored.status, headers={**stored.headers, "Idempotent-Replay": "true"}
+        )
     problem = as_problem(error)
     if problem is None:
         return None

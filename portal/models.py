@@ -201,8 +201,8 @@ class IdempotencyKey(models.Model):
     request_hash = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField()
     headers = models.JSONField(default=dict)
-    body = models.JSONField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    body = EncryptedTextField(help_text="JSON; encrypted, since the answer to a new token holds its secret.")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once")]

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from portal import actions, operations
-from portal.models import ApiToken, AuditEvent, Operation
+from portal.models import ApiToken, AuditEvent, IdempotencyKey, Operation
 from portal.types import OperationKind, Role
 from tests.factories import client, member, team, user
 from tests.factories import workspace as make_workspace
@@ -208,3 +209,14 @@ def test_a_member_of_two_teams_sees_both(workspace: Any, owner: Any) -> None:
     actions.member_set_role(team=second, user=owner, role=Role.READER, actor=member(second, Role.OWNER))
     slugs = {row["slug"] for row in client(owner).get("/api/v1/workspaces/").json()["items"]}
     assert slugs == {"lab", "green-lab"}
+
+
+def test_a_stored_answer_is_encrypted_and_forgotten_after_a_day(workspace: Any, owner: Any) -> None:
+    headers = {"Idempotency-Key": "k3"}
+    made = client(owner).post("/api/v1/tokens/", {"name": "ci"}, format="json", headers=headers).json()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT body FROM portal_idempotencykey")
+        assert made["token"] not in cursor.fetchone()[0]
+    IdempotencyKey.objects.update(created_at=timezone.now() - timedelta(hours=25))
+    actions.idempotency_keys_forget()
+    assert not IdempotencyKey.objects.exists()
