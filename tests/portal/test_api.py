@@ -183,8 +183,11 @@ def test_the_last_owner_stays_owner(blue: Any, owner: Any) -> None:
         actions.member_set_role(team=blue, user=owner, role=Role.READER, actor=owner)
 
 
-def test_the_schema_is_json_on_request_and_health_needs_no_sign_in(db: Any) -> None:
-    answer = Client().get("/api/v1/schema/", headers={"Accept": "application/json"})
+def test_the_schema_is_json_on_request_and_only_health_needs_no_sign_in(owner: User) -> None:
+    assert Client().get("/api/v1/schema/").status_code == 401
+    browser = Client()
+    browser.force_login(owner)
+    answer = browser.get("/api/v1/schema/", headers={"Accept": "application/json"})
     assert answer.status_code == 200
     assert answer.json()["openapi"].startswith("3.1")
     assert Client().get("/healthz").status_code == 200
