@@ -135,8 +135,9 @@ class ComputeTargets(http.ApiView):
     @extend_schema(request=CreateIn, responses={202: AcceptedOut})
     def post(self, request: Request, workspace: str) -> Response:
         """Create an AKS cluster."""
-        actor, data = self.actor(request), CreateIn.parse(request.data)
+        actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+        data = CreateIn.parse(request.data)
         config = {name: data.pop(name) for name in sorted(options.KNOWN) if name in data}
         version = data["kubernetes_version"]
         if version:
@@ -151,8 +152,9 @@ class Attach(http.ApiView):
     @extend_schema(request=AttachIn, responses={202: AcceptedOut})
     def post(self, request: Request, workspace: str) -> Response:
         """Attach by resource id, or by resource group and name."""
-        actor, data = self.actor(request), AttachIn.parse(request.data)
+        actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
+        data = AttachIn.parse(request.data)
         return accepted(actions.compute_target_attach(workspace=home, actor=actor, **data))
 
 
@@ -181,8 +183,9 @@ class Scale(http.ApiView):
     @extend_schema(request=ScaleIn, responses={202: AcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Scale; with a generation, 412 when somebody was faster."""
-        actor, data = self.actor(request), ScaleIn.parse(request.data)
+        actor = self.actor(request)
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        data = ScaleIn.parse(request.data)
         return accepted(actions.compute_target_scale(target=target, actor=actor, **data))
 
 
@@ -192,8 +195,9 @@ class Detach(http.ApiView):
     @extend_schema(request=DetachIn, responses={202: AcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Detach; the cluster stays in Azure."""
-        actor, data = self.actor(request), DetachIn.parse(request.data)
+        actor = self.actor(request)
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        data = DetachIn.parse(request.data)
         return accepted(actions.compute_target_detach(target=target, actor=actor, force=data["force"]))
 
 

@@ -36,8 +36,8 @@ class KeyRegenerate(KindView):
     @extend_schema(request=shapes.SlotIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Replace one key; the other goes on working."""
-        data = shapes.SlotIn.parse(request.data)
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
+        data = shapes.SlotIn.parse(request.data)
         slot = Slot(data["slot"])
         if "value" in data:
             return http.accepted(actions.key_set(endpoint=endpoint, slot=slot, value=data["value"], actor=actor))
@@ -50,9 +50,9 @@ class Token(KindView):
     @extend_schema(request=shapes.ScoringTokenIn, responses=shapes.ScoringTokenOut)
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Issue a token for this service or endpoint only; 1 hour by default, at most 24."""
+        endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
         hours = shapes.ScoringTokenIn.parse(request.data)["hours"]
         if not abs(hours) < 1e6:
             raise InvalidShape("hours: give a number of hours, at most 24.")
-        endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
         token = actions.token_issue(endpoint=endpoint, actor=self.actor(request), life=timedelta(hours=hours))
         return Response(asdict(token), headers=PRIVATE)

@@ -50,10 +50,9 @@ class EndpointList(KindView):
     @extend_schema(request=shapes.EndpointIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str) -> Response:
         """Deploy a new one. 202 with the operation to follow."""
-        is_service = self.kind == EndpointKind.SERVICE
-        data = (shapes.ServiceIn if is_service else shapes.EndpointIn).parse(request.data)
-        actor = self.actor(request)
+        actor, is_service = self.actor(request), self.kind == EndpointKind.SERVICE
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.CONTRIBUTOR)
+        data = (shapes.ServiceIn if is_service else shapes.EndpointIn).parse(request.data)
         target = compute.compute_target(
             actor=actor, workspace=workspace, name=data["compute_target"], needs=Role.CONTRIBUTOR
         )
@@ -80,8 +79,8 @@ class EndpointDetail(KindView):
 
         200 with the result when nothing has to be deployed, else 202 with the operation to follow.
         """
-        data = shapes.ChangeIn.parse(request.data)
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
+        data = shapes.ChangeIn.parse(request.data)
         if spec.has_deployment(data) and self.kind != EndpointKind.SERVICE:
             raise InvalidShape("An endpoint's models, code and configuration are its versions': change a version.")
         op = _change(endpoint, data, actor)
@@ -122,8 +121,8 @@ class EndpointTraffic(KindView):
     @extend_schema(request=shapes.TrafficIn, responses={202: shapes.EndpointAcceptedOut}, examples=[SPLIT])
     def patch(self, request: Request, workspace: str, name: str) -> Response:
         """Change percentiles, default and control. 412 with the present split if somebody was faster."""
-        data = shapes.TrafficIn.parse(request.data)
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
+        data = shapes.TrafficIn.parse(request.data)
         changes = {version: wanted(change) for version, change in data["versions"].items()}
         op = actions.endpoint_set_traffic(
             endpoint=endpoint, wanted=changes, generation=data["generation"], actor=self.actor(request)
@@ -143,8 +142,8 @@ class VersionList(KindView):
     @extend_schema(request=shapes.VersionIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Deploy one more version; it takes its share once it is healthy."""
-        data = shapes.VersionIn.parse(request.data)
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
+        data = shapes.VersionIn.parse(request.data)
         op = actions.version_create(
             endpoint=endpoint, name=data["version"], spec=spec.whole(endpoint.workspace, data, actor),
             wanted=wanted(data), generation=data.get("generation"), actor=actor,
@@ -166,8 +165,8 @@ class VersionDetail(KindView):
     @extend_schema(request=shapes.DeployIn, responses={202: shapes.EndpointAcceptedOut})
     def patch(self, request: Request, workspace: str, name: str, version: str) -> Response:
         """Roll it to other models, code, environment or configuration; what is left out stays."""
-        data = shapes.DeployIn.parse(request.data)
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
+        data = shapes.DeployIn.parse(request.data)
         row = queries.version(endpoint=endpoint, name=version)
         wanted_spec = spec.changed(endpoint, row, data, actor)
         return http.accepted(actions.version_update(endpoint=endpoint, version=row, spec=wanted_spec, actor=actor))

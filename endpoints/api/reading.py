@@ -87,8 +87,8 @@ class Rollback(KindView):
     @extend_schema(request=shapes.RollbackIn, responses={202: shapes.EndpointAcceptedOut})
     def post(self, request: Request, workspace: str, name: str, version: str = "") -> Response:
         """Roll to what a revision was; it becomes a new revision."""
-        number = shapes.RollbackIn.parse(request.data)["revision"]
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
+        number = shapes.RollbackIn.parse(request.data)["revision"]
         rows = list(endpoint.versions.all())
         if not version and len(rows) != 1:
             raise InvalidShape("Say which version: POST to versions/{version}/rollback/.")
@@ -104,8 +104,8 @@ class Score(KindView):
     @extend_schema(request=shapes.ScoreIn, responses=shapes.ScoreOut)
     def post(self, request: Request, workspace: str, name: str) -> Response:
         """Send a body through the gateway as a caller would: at most 1 MB, at most 10 s."""
-        data = shapes.ScoreIn.parse(request.data)
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
+        data = shapes.ScoreIn.parse(request.data)
         token = actions.try_credential(endpoint=endpoint, actor=self.actor(request))
         answer = queries.score(endpoint=endpoint, body=data["body"], credential=token, version=data.get("version", ""))
         return Response(asdict(answer))
