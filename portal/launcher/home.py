@@ -43,6 +43,11 @@ class Home:
         return self.sockets / "broker"
 
     @property
+    def broker_password(self) -> str:
+        """What the broker asks for: users' code cannot read it, but could connect to the socket."""
+        return self.file("broker_password").read_text()
+
+    @property
     def block(self) -> str:
         """The first three numbers of this home's loopback block, e.g. 127.77.3."""
         return str(self.facts["block"])
@@ -94,7 +99,7 @@ def make() -> Home:
     for name in ("logs", "run", "tmp", "sandbox", "artifacts", "tls"):
         (path / name).mkdir(mode=0o700, exist_ok=True)
     home = Home(path, read_json(path / "home.json") or {})
-    for name in ("secret_key", "arm_token", "sandbox_admin_token"):
+    for name in ("secret_key", "arm_token", "sandbox_admin_token", "broker_password"):
         _secret(path / name, secrets.token_urlsafe(48))
     _secret(path / "secret_keys", urlsafe_b64encode(secrets.token_bytes(32)).decode())
     if not home.facts:

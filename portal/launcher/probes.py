@@ -37,11 +37,14 @@ def is_healthy(port: int, ca_file: Path | None = None) -> bool:
     return _status(port, "/healthz", ca_file) == 200
 
 
-def _ask_broker(path: Path, command: bytes) -> bytes:
+def _ask_broker(path: Path, password: str, command: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as link:
         link.settimeout(SECONDS)
         try:
             link.connect(str(path))
+            link.sendall(f"AUTH {password}\r\n".encode())
+            if link.recv(64) != b"+OK\r\n":
+                return b""
             link.sendall(command + b"\r\n")
             answer = link.recv(65536)
             while answer.startswith(b"$") and not answer.endswith(b"\r\n"):
@@ -51,11 +54,11 @@ def _ask_broker(path: Path, command: bytes) -> bytes:
     return answer
 
 
-def broker_answers(path: Path) -> bool:
+def broker_answers(path: Path, password: str) -> bool:
     """Whether the broker answers a ping on its socket."""
-    return _ask_broker(path, b"PING").startswith(b"+PONG")
+    return _ask_broker(path, password, b"PING").startswith(b"+PONG")
 
 
-def has_worker(path: Path) -> bool:
+def has_worker(path: Path, password: str) -> bool:
     """Whether a worker waits for messages: some client of the broker blocks on its queue."""
-    return b"cmd=brpop" in _ask_broker(path, b"CLIENT LIST")
+    return b"cmd=brpop" in _ask_broker(path, password, b"CLIENT LIST")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from portal.launcher import probes
 from portal.launcher.errors import Stop
-from portal.launcher.home import Home
+from portal.launcher.home import Home, write_private
 from portal.launcher.ports import LOOPBACK
 
 REGION = "westeurope"
@@ -72,8 +72,8 @@ def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "SLIPWAY_HOME": str(home.path),
         "SLIPWAY_SECRET_KEY_FILE": str(home.file("secret_key")),
         "SLIPWAY_SECRET_KEYS_FILE": str(home.file("secret_keys")),
-        "SLIPWAY_BROKER_URL": f"redis+socket://{home.broker_socket}?virtual_host=0",
-        "SLIPWAY_CACHE_URL": f"unix://{home.broker_socket}?db=1",
+        "SLIPWAY_BROKER_URL": f"redis+socket://:{home.broker_password}@{home.broker_socket}?virtual_host=0",
+        "SLIPWAY_CACHE_URL": f"unix://:{home.broker_password}@{home.broker_socket}?db=1",
         "SLIPWAY_URL_FOR_CLUSTERS": f"http://{LOOPBACK}:{ports['http']}",
         "SLIPWAY_OUTBOUND_ALLOW": ",".join(allow),
         "SLIPWAY_SANDBOX_NOTICE": "1",
@@ -111,6 +111,7 @@ def sandbox_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
 def all_of(home: Home, ports: Mapping[str, int]) -> list[Process]:
     """Every process of the home in the order of starting. An ARM outside this machine needs no sandbox."""
     env = portal_env(home, ports)
+    broker = home.broker_socket, home.broker_password
     arm = outside_arm()
     sandbox = Process(
         "sandbox",
@@ -122,7 +123,7 @@ def all_of(home: Home, ports: Mapping[str, int]) -> list[Process]:
         _broker(home, env),
         *([sandbox] if arm is None or is_loopback(arm[0]) else []),
         *_web(home, ports, env),
-        Process("worker", _celery("worker", *_worker_options()), env, lambda: probes.has_worker(home.broker_socket)),
+        Process("worker", _celery("worker", *_worker_options()), env, lambda: probes.has_worker(*broker)),
         Process("beat", _celery("beat", "--pidfile="), env, lambda: True),
     ]
 
@@ -132,11 +133,15 @@ def _broker(home: Home, env: Mapping[str, str]) -> Process:
 
     data = home.file("broker")
     data.mkdir(mode=0o700, exist_ok=True)
+    # By file, since arguments are readable by every user: any program of this user can connect to the socket.
+    config = home.file("run", "broker.conf")
+    write_private(config, f"requirepass {home.broker_password}\n")
     argv = (
-        str(get_binary_path()), "--port", "0", "--unixsocket", str(home.broker_socket), "--unixsocketperm", "700",
+        str(get_binary_path()), str(config), "--port", "0",
+        "--unixsocket", str(home.broker_socket), "--unixsocketperm", "700",
         "--dir", str(data), "--appendonly", "yes", "--save", "", "--daemonize", "no",
     )  # fmt: skip
-    return Process("broker", argv, env, lambda: probes.broker_answers(home.broker_socket))
+    return Process("broker", argv, env, lambda: probes.broker_answers(home.broker_socket, home.broker_password))
 
 
 def _web(home: Home, ports: Mapping[str, int], env: Mapping[str, str]) -> list[Process]:
