@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 
 from portal import operations
 from portal.models import Membership, Operation, Team, User, Workspace
 from portal.types import ACTIVE_STATES, Role
 from tests import factories
+
+
+@pytest.fixture(autouse=True)
+def no_leftovers() -> None:
+    """Row ids repeat between tests, so what one cached must not meet the next."""
+    cache.clear()
 
 
 @pytest.fixture

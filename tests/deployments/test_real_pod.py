@@ -81,7 +81,7 @@ def sandbox(tmp_path: Path, settings: Any) -> Iterator[dict[str, Any]]:
         "SANDBOX_ARM_TOKEN_FILE": str(folder / "arm.token"), "SANDBOX_ADMIN_TOKEN_FILE": str(folder / "admin.token"),
         "SANDBOX_BLOCK": "127.83.7", "SANDBOX_SUBSCRIPTION": SUB, "SANDBOX_RESOURCE_GROUPS": "g",
         "SANDBOX_CREATE_SECONDS": "1", "SANDBOX_INFERENCE_IMAGE": settings.INFERENCE_IMAGE,
-        **{name: os.environ[name] for name in os.environ if name.startswith(("UV_", "PIP_"))},
+        **{name: os.environ[name] for name in os.environ if name.startswith(("UV_", "PIP_", "SSL_", "HTTP"))},
     }  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "compute.sandbox"], env=env, stdout=log, stderr=log)
