@@ -29,6 +29,10 @@ class Arm(Clusters):
         """Queue the build of `context` (tar.gz) as `image` (repository:tag); the id of the run."""
         return self._builds.start(registry, context, image)
 
+    def build_find(self, registry: str, image: str, since: float, known: set[str]) -> str | None:
+        """The run queued after `since` that builds `image`; "" for none, None while one does not tell."""
+        return self._builds.find(registry, image, since, known)
+
     def build_state(self, registry: str, run: str) -> tuple[str, str]:
         """Status of a run, and the image's digest once it is built."""
         return self._builds.state(registry, run)

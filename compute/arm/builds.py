@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from compute.arm.errors import ArmNotFound, ArmRefused, translated
@@ -11,6 +13,9 @@ from portal.problems import Retryable
 
 LOG_BYTES = 262_144
 BUILD_SECONDS = 1800
+OVER = ("Succeeded", "Failed", "Canceled", "Error", "Timeout")
+CLOCKS_SECONDS = 120  # Azure's clock and ours may differ that much
+RUNS_LOOKED_AT = 100
 
 
 class Builds:
@@ -43,6 +48,20 @@ class Builds:
             found = _properties(self._session.builds.runs.get(self._group, registry, run))
         image: dict[str, Any] = next(iter(found.get("outputImages") or []), {})
         return str(found.get("status") or "Queued"), str(image.get("digest") or "")
+
+    def find(self, registry: str, image: str, since: float, known: set[str]) -> str | None:
+        """The run that was queued after `since` (seconds since 1970) and builds `image`; "" when there is none.
+
+        None while a run that is not `known` has not told yet what it builds: a registry tells it at the end only.
+        """
+        with translated():
+            listed = self._session.builds.runs.list(self._group, registry, top=RUNS_LOOKED_AT)
+            runs = [_properties(run) for run in islice(listed, RUNS_LOOKED_AT)]
+        fresh = [run for run in runs if _created(run) > since - CLOCKS_SECONDS and run.get("runId") not in known]
+        ours = [run for run in fresh if image in _built(run)]
+        if ours:
+            return str(ours[0]["runId"])
+        return None if any(run.get("status") not in OVER for run in fresh) else ""
 
     def log(self, registry: str, run: str, offset: int) -> tuple[str, int]:
         """The log from byte `offset` on (at most 256 kB), and where to read next; empty while there is none."""
@@ -82,6 +101,15 @@ class Builds:
         if answer.status_code >= 300:
             raise ArmRefused(f"The registry's store {place.host} answered {answer.status_code}.")
         return answer.status_code, content
+
+
+def _created(run: dict[str, Any]) -> float:
+    told = str(run.get("createTime") or "").replace("Z", "+00:00")
+    return datetime.fromisoformat(told).timestamp() if told else 0.0
+
+
+def _built(run: dict[str, Any]) -> list[str]:
+    return [f"{image.get('repository')}:{image.get('tag')}" for image in run.get("outputImages") or []]
 
 
 def _properties(run: Any) -> dict[str, Any]:

@@ -48,8 +48,11 @@ def start_environment(op: Operation) -> Wait | None:
         return None
     running = _equal(row).filter(state=EnvironmentState.BUILDING).exclude(run_id="").first()
     registry = _registry(row)
-    run = running.run_id if running else ""
+    run = running.run_id if running else _asked_before(op, row, registry)
+    if run is None:
+        return None
     if not run:
+        operations.remember(op, asked_at=timezone.now().timestamp())
         context = environments.context(row.spec)
         image = environments.image_name(row.content_hash)
         run = compute.arm_of(row.workspace).build_start(registry, context, image)
@@ -58,12 +61,21 @@ def start_environment(op: Operation) -> Wait | None:
     return None
 
 
+def _asked_before(op: Operation, row: Environment, registry: str) -> str | None:
+    """The run that a worker queued before it died, or before the answer was lost; None while it cannot be told."""
+    if not op.memo.get("asked_at"):
+        return ""
+    known = set(Environment.objects.exclude(run_id="").values_list("run_id", flat=True))
+    image = environments.image_name(row.content_hash)
+    return compute.arm_of(row.workspace).build_find(registry, image, float(op.memo["asked_at"]), known)
+
+
 def await_environment(op: Operation) -> Wait | None:
     """Wait for the build; its log lines become those of the operation. Raises BuildFailed with the log's end."""
     row = environment_of(op)
     if row.state == EnvironmentState.SUCCEEDED:
         return None
-    if not op.memo.get("run"):  # run again after a build that failed
+    if not op.memo.get("run"):  # run again after a build that failed, or not sure yet which run it is
         return start_environment(op) or Wait(0.5, f"Building {row}")
     arm, registry, run = compute.arm_of(row.workspace), _registry(row), str(op.memo["run"])
     status, digest = arm.build_state(registry, run)
@@ -90,7 +102,7 @@ def _failure(op: Operation, row: Environment, status: str) -> BuildFailed:
     """Note the end in the environment, so that the next operation builds anew."""
     detail = _sentence(row, status)
     Environment.objects.filter(pk=row.pk).update(state=EnvironmentState.FAILED, reason=detail)
-    operations.remember(op, run="", log_offset=0)
+    operations.remember(op, run="", log_offset=0, asked_at=None)
     return BuildFailed(detail, evidence=_tail(row.log))
 
 
