@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import sqlite3
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
