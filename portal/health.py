@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.contrib.auth.views import redirect_to_login
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
+from django.views.csrf import csrf_failure as forged
 
 from portal import queries
 
@@ -32,6 +35,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 def server_error(request: HttpRequest) -> HttpResponse:
     """500 as problem+json under the API, as a page elsewhere."""
     return _failure(request, 500, "bug", "Something broke", "This is a bug of the portal. Its log has the details.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without its token. Who is not signed in goes to the sign-in form; that form's own failure is explained."""
+    if request.user.is_authenticated or request.path == reverse("sign-in"):
+        return forged(request, reason)
+    return redirect_to_login("/")
 
 
 def _database_answers() -> bool:

@@ -86,6 +86,7 @@ SECRET_KEY = env_secret(
 )
 SECRET_KEYS = [key for key in env_secret("SLIPWAY_SECRET_KEYS").split(",") if key]
 ALLOWED_HOSTS = env_list("SLIPWAY_ALLOWED_HOSTS", "127.0.0.1,localhost")
+CSRF_FAILURE_VIEW = "portal.health.csrf_failure"
 CSRF_TRUSTED_ORIGINS = env_list("SLIPWAY_TRUSTED_ORIGINS")
 DATABASES = {"default": database(env_secret("DATABASE_URL") or f"sqlite:///{HOME}/portal.db")}
 

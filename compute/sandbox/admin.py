@@ -34,6 +34,7 @@ class Admin:
             web.delete("/sandbox/faults", guard(self.clear_fault)),
             web.get("/sandbox/state", guard(self.state)),
             web.post("/sandbox/clusters/{cluster}/nodes/{node}/{state:lost|back}", guard(self.node)),
+            web.route("*", "/sandbox{rest:.*}", guard(self.nothing)),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -49,6 +50,10 @@ class Admin:
                 return web.json_response({"message": error.message}, status=error.status)
 
         return check
+
+    async def nothing(self, request: web.Request) -> web.Response:
+        """What is no path or method of ours: said only to who has the token."""
+        return web.json_response({"message": f"There is no {request.method} {request.path}."}, status=404)
 
     async def clock(self, request: web.Request) -> web.Response:
         """The moment."""

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import sqlite3
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,23 @@ def test_users_code_gets_nothing_from_the_broker_and_the_pretend_cloud(
     got = list(tried(nosy, marks, wishes).values())
     assert got[0] == "PermissionError" or "NOAUTH" in got[0]
     assert got[1:] == ["401", "401"]
+
+
+def test_every_port_asks_for_a_credential(told: House, supervisor: int, nosy: str, known: dict[str, Any]) -> None:
+    found = spy.listeners(supervisor)
+    ours = {urllib.parse.urlsplit(url).port for url in (known["http_url"], known["https_url"], known["arm_url"])}
+    asked = [at for at in found if not at.is_replica]
+    assert ours <= {at.port for at in asked}
+    assert len(asked) < len(found), "no replica was found among the listeners"
+    assert {at.host.split(".")[0] for at in found} == {"127"}, "something listens on more than loopback"
+    wrong = [
+        (f"{at.host}:{at.port}", method, path, status, text[:200])
+        for at in asked
+        for method, path in WITHOUT
+        for status, headers, text in [spy.ask(at, method, path, "{}" if method == "POST" else "")]
+        if not is_refusal(path, status, headers)
+    ]
+    assert wrong == []
 
 
 def is_refusal(path: str, status: int, headers: dict[str, str]) -> bool:
