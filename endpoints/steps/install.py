@@ -116,7 +116,9 @@ def remove_gateway(op: Operation) -> Wait | None:
         cluster.remove("RoleBinding", namespace=namespace, name=name)
         cluster.remove("Role", namespace=namespace, name=name)
     home = publish.namespace(row)
-    if not cluster.observe("Namespace", name=home):
+    found = cluster.observe("Namespace", name=home)
+    if not found:
         return None
-    cluster.remove("Namespace", namespace="", name=home)
+    if not found[0]["metadata"].get("deletionTimestamp"):
+        cluster.remove("Namespace", namespace="", name=home)
     return Wait(0.5, "Waiting for the gateway to end")
