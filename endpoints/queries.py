@@ -178,11 +178,6 @@ def series(*, endpoint: Endpoint, window: timedelta = OBSERVED) -> list[dict[str
     ]  # fmt: skip
 
 
-def names_on(*, target_id: int) -> list[str]:
-    """The services and endpoints that a compute target carries, by name."""
-    return list(Endpoint.objects.filter(compute_target_id=target_id).order_by("name").values_list("name", flat=True))
-
-
 def gateway(*, target_id: int) -> Gateway | None:
     """The gateway of a compute target, if it has one that answers."""
     rows = Gateway.objects.select_related("compute_target")

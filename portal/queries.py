@@ -165,11 +165,6 @@ def user_of_token(secret: str) -> User | None:
     return found.user
 
 
-def is_failed(op: Operation) -> bool:
-    """Whether the operation ended otherwise than well."""
-    return not op.is_active and op.state != OperationState.SUCCEEDED
-
-
 def beat_at(*, name: str) -> datetime | None:
     """When a periodic task last ran."""
     return Beat.objects.filter(name=name).values_list("at", flat=True).first()

@@ -1,7 +1,5 @@
 """The sandbox as one process: two listeners, the state, and everything that works in the background."""
 
-import importlib
-import importlib.util
 import ssl
 
 from aiohttp import web
@@ -16,6 +14,7 @@ from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.manager import ControllerManager
 from compute.sandbox.db import Db
 from compute.sandbox.faults import Faults
+from compute.sandbox.kube import api
 from compute.sandbox.kube.clusters import Clusters
 from compute.sandbox.kube.store import Store
 from compute.sandbox.kubelet.manager import KubeletManager
@@ -54,7 +53,7 @@ class Sandbox:
     async def start(self) -> None:
         """Begin; OSError when a port is taken."""
         self.images.prepare()
-        self.kubelet.api.serve(_kube_routes(self))
+        self.kubelet.api.serve(api.routes(self))
         await self.controllers.start()
         await self.kubelet.start()
         await self.arm.start()
@@ -80,19 +79,11 @@ class Sandbox:
         app.add_routes(self._registry.routes())
         app.router.add_route("*", "/subscriptions{tail:.*}", self._door.handle)
         if with_kube:
-            app.add_routes(_kube_routes(self))
+            app.add_routes(api.routes(self))
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
-
-
-def _kube_routes(sandbox: Sandbox) -> list[web.RouteDef]:
-    """The Kubernetes API's routes; none where this build has no such API."""
-    if importlib.util.find_spec("compute.sandbox.kube.api") is None:
-        return []
-    routes: list[web.RouteDef] = importlib.import_module("compute.sandbox.kube.api").routes(sandbox)
-    return routes
 
 
 def _secret(path: object) -> str:

@@ -111,11 +111,3 @@ def list_keys(node: Json) -> list[str]:
 def is_set(node: Json) -> bool:
     """Whether a list is a set of scalars."""
     return bool(node.get("x-kubernetes-list-type") == "set")
-
-
-def is_atomic(node: Json, parent: Json | None = None) -> bool:
-    """Whether a list or map is owned and replaced as a whole."""
-    if shape(node, "") == "list":
-        return not list_keys(node) and not is_set(node)
-    atomic = node.get("x-kubernetes-map-type") == "atomic"
-    return atomic or bool(parent and parent.get("x-kubernetes-map-type") == "atomic")

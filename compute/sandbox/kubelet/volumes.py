@@ -94,13 +94,6 @@ def _projected(wanted: dict[str, Any], source: Source) -> Files:
     return files
 
 
-def token_seconds(volume: dict[str, Any]) -> int | None:
-    """The shortest life of a token in this volume in seconds, or None without tokens."""
-    parts = (volume.get("projected") or {}).get("sources") or []
-    lives = [p["serviceAccountToken"].get("expirationSeconds", 3600) for p in parts if "serviceAccountToken" in p]
-    return min(lives, default=None)
-
-
 def write(folder: Path, files: Files) -> bool:
     """Make the folder hold exactly these files, all at once for readers of `..data`. True when it changed."""
     folder.mkdir(parents=True, exist_ok=True)
