@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import uuid
+from abc import abstractmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -175,8 +176,9 @@ class Door(BaseHTTPRequestHandler):
         with self.azure.lock:
             self.serve(urlsplit(self.path).path, given)
 
+    @abstractmethod
     def serve(self, path: str, given: Any) -> None:
-        raise NotImplementedError
+        """Answer one request."""
 
     do_GET = do_PUT = do_POST = do_DELETE = do_PATCH = handle_any  # noqa: N815
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,7 +41,7 @@ class Context:
     clusters: Clusters
 
 
-class Controller:
+class Controller(ABC):
     """Brings one kind of object to what its spec says. Subclasses fill in `resource`, `keys` and `reconcile`."""
 
     resource: str
@@ -59,9 +60,9 @@ class Controller:
         """The objects to look at after a change: by default the changed one, if it is of this kind."""
         return [key_of(cluster, obj)] if resource == self.resource else []
 
+    @abstractmethod
     def reconcile(self, key: Key) -> float | None:
         """Bring it one step on; seconds until it wants to be looked at without a change, or None."""
-        raise NotImplementedError
 
     def everything(self, cluster: str) -> Iterable[Key]:
         """All objects of this kind in a cluster."""
