@@ -15,6 +15,9 @@ app.conf.beat_schedule["look-at-gateways"] = {
 app.conf.beat_schedule["forget-old-numbers"] = {"task": "endpoints.forget_old_numbers", "schedule": HOUR}
 
 
+app.conf.beat_schedule["renew-signing-keys"] = {"task": "endpoints.renew_signing_keys", "schedule": HOUR}
+
+
 @shared_task(name="endpoints.look_at_gateways")
 def look_at_gateways() -> None:
     """One reading per gateway and tick, each in a task of its own."""
@@ -38,3 +41,11 @@ def forget_old_numbers() -> None:
     from endpoints.steps import numbers
 
     numbers.forget_old()
+
+
+@shared_task(name="endpoints.renew_signing_keys")
+def renew_signing_keys() -> None:
+    """A new key for scoring tokens each month."""
+    from endpoints import actions
+
+    actions.signing_key_renew()

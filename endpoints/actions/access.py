@@ -17,6 +17,8 @@ from portal.problems import Conflict
 from portal.secrets import fingerprint
 from portal.types import OperationKind
 
+KEY_LIFE = timedelta(days=30)  # of a key that signs scoring tokens
+
 
 class WrongAuth(Conflict):
     code, title = "wrong_auth_mode", "This is not how callers sign in here"
@@ -155,14 +157,23 @@ def _new_signing_key() -> SigningKey:
 
 
 @transaction.atomic
-def signing_key_rotate() -> SigningKey:
-    """A new signing key beside the present one; keys that no token can carry any more (25 h) are retired.
+def signing_key_rotate(*, revoke: bool = False) -> SigningKey:
+    """A new signing key beside the present one; keys that no token can carry any more (25 h), or all, are retired.
 
     Gateways learn the new key within seconds, since their published files are compared with the rows on each reading.
     """
     before = queries.signing_keys().first()
     fresh = _new_signing_key()
-    old = queries.signing_keys().filter(created_at__lt=timezone.now() - timedelta(hours=25))
-    if before is not None:
-        old.exclude(pk__in=[before.pk, fresh.pk]).update(retired_at=timezone.now())
+    old = queries.signing_keys().exclude(pk=fresh.pk)
+    if before is not None and not revoke:
+        old = old.exclude(pk=before.pk).filter(created_at__lt=timezone.now() - timedelta(hours=25))
+    old.update(retired_at=timezone.now())
     return fresh
+
+
+def signing_key_renew() -> SigningKey | None:
+    """A new signing key when the present one is older than 30 days; None when there is none or it is young."""
+    present = queries.signing_keys().first()
+    if present is None or present.created_at > timezone.now() - KEY_LIFE:
+        return None
+    return signing_key_rotate()
