@@ -103,18 +103,38 @@ def _sockets(pid: int) -> set[str]:
     return found
 
 
-def listeners(supervisor: int) -> list[Listener]:
-    """Every TCP address that the process tree listens on, from the system's own tables."""
-    owner = {inode: pid for pid in tree(supervisor) for inode in _sockets(pid)}
-    found = set()
-    for table, size in (("tcp", 8), ("tcp6", 32)):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+@dataclass(frozen=True)
+class Row:
+    """A line of the system's table of TCP sockets that listen."""
+
+    host: str
+    port: int
+    inode: str
+
+
+def table() -> list[Row]:
+    """Every TCP address that anybody listens on, from the system's own tables."""
+    found = []
+    for name, size in (("tcp", 8), ("tcp6", 32)):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
             words = line.split()
-            if words[3] == "0A" and words[9] in owner:
+            if words[3] == "0A":
                 address, port = words[1].split(":")
                 host = ".".join(str(int(address[at : at + 2], 16)) for at in (6, 4, 2, 0)) if size == 8 else address
-                found.add(Listener(host, int(port, 16), argv(owner[words[9]])))
+                found.append(Row(host, int(port, 16), words[9]))
+    return found
+
+
+def listeners(supervisor: int) -> list[Listener]:
+    """Every TCP address that the process tree listens on."""
+    owner = owners(tree(supervisor))
+    found = {Listener(row.host, row.port, argv(owner[row.inode])) for row in table() if row.inode in owner}
     return sorted(found, key=lambda each: (each.host, each.port))
+
+
+def owners(pids: set[int]) -> dict[str, int]:
+    """Which of these processes holds which socket, by inode."""
+    return {inode: pid for pid in pids for inode in _sockets(pid)}
 
 
 def ask(at: Listener, method: str, path: str, body: str = "") -> tuple[int, dict[str, str], str]:
