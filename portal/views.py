@@ -91,7 +91,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     around: dict[str, Any] = {
         "theme": theme if theme in dict(THEMES) else "auto",
         "themes": THEMES,
-        "sandbox": bool(settings.SANDBOX_NOTICE),
+        "notice": settings.SANDBOX_NOTICE,
     }
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated or pages.is_fragment(request):

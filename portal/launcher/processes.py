@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from portal.launcher import probes
+from portal.launcher import notice, probes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home, write_private
 from portal.launcher.ports import LOOPBACK
@@ -52,16 +53,27 @@ def outside_arm() -> tuple[str, str] | None:
     raise Stop(f"ARM_ENDPOINT is {endpoint}: give https, or http on 127.0.0.1.")
 
 
+def has_sandbox(arm: tuple[str, str] | None) -> bool:
+    """Whether a home with this outside ARM runs the sandbox: an ARM elsewhere needs none."""
+    return arm is None or is_loopback(arm[0])
+
+
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine."""
+    """Whether a URL names this machine: localhost or a loopback address, no other name."""
     host = urlsplit(url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
     """What the portal's own processes get; the user's own settings win where they are meant to be set."""
     given = {name: value for name, value in os.environ.items() if name not in ("ARM_TOKEN", "PYTHONPATH")}
-    allow = [f"{home.block}.0/24", f"{LOOPBACK}/32", *filter(None, [given.get("SLIPWAY_OUTBOUND_ALLOW")])]
+    arm = outside_arm()
+    # Another ARM on this machine has addresses of its own: localhost may be ::1, its clusters have another block.
+    near = "127.0.0.0/8,::1/128" if arm and is_loopback(arm[0]) else f"{home.block}.0/24,{LOOPBACK}/32"
+    allow = [near, *filter(None, [given.get("SLIPWAY_OUTBOUND_ALLOW")])]
     defaults = {
         "DATABASE_URL": f"sqlite:///{home.file('portal.db')}",
         "SLIPWAY_GATEWAY_HTTP_PORT": "8080",
@@ -76,7 +88,7 @@ def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "SLIPWAY_CACHE_URL": f"unix://:{home.broker_password}@{home.broker_socket}?db=1",
         "SLIPWAY_URL_FOR_CLUSTERS": f"http://{LOOPBACK}:{ports['http']}",
         "SLIPWAY_OUTBOUND_ALLOW": ",".join(allow),
-        "SLIPWAY_SANDBOX_NOTICE": "1",
+        "SLIPWAY_SANDBOX_NOTICE": notice.on_pages() if has_sandbox(arm) else "",
         "TMPDIR": str(home.file("tmp")),
         "PYTHONUNBUFFERED": "1",
     }
@@ -112,7 +124,6 @@ def all_of(home: Home, ports: Mapping[str, int]) -> list[Process]:
     """Every process of the home in the order of starting. An ARM outside this machine needs no sandbox."""
     env = portal_env(home, ports)
     broker = home.broker_socket, home.broker_password
-    arm = outside_arm()
     sandbox = Process(
         "sandbox",
         (sys.executable, "-m", "compute.sandbox"),
@@ -121,7 +132,7 @@ def all_of(home: Home, ports: Mapping[str, int]) -> list[Process]:
     )
     return [
         _broker(home, env),
-        *([sandbox] if arm is None or is_loopback(arm[0]) else []),
+        *([sandbox] if has_sandbox(outside_arm()) else []),
         *_web(home, ports, env),
         Process("worker", _celery("worker", *_worker_options()), env, lambda: probes.has_worker(*broker)),
         Process("beat", _celery("beat", "--pidfile="), env, lambda: True),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import IO
 
-from portal.launcher import ca, credentials, ports, processes, status
+from portal.launcher import ca, credentials, notice, ports, processes, status
 from portal.launcher import home as homes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home
@@ -145,10 +145,11 @@ def _why_not(home: Home, rows: list[dict[str, object]]) -> str:
 def welcome(home: Home) -> None:
     """Say where to go."""
     known = credentials.read(home)
+    sandbox = f"{notice.at_start()}\n" if processes.has_sandbox(processes.outside_arm()) else ""
     print(
         f"Slipway is ready at {known['http_url']} (or {known['https_url']} with {known['ca_file']}).\n"
         f"Sign in as {known['username']}; the password is in {home.file(credentials.FILE)}.\n"
-        "Sandbox: what you deploy here runs as your own user. Next: ./slipway demo, ./slipway status, ./slipway down.",
+        f"{sandbox}Next: ./slipway demo, ./slipway status, ./slipway down.",
         flush=True,
     )
 

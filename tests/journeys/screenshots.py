@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from portal.launcher import notice
 from portal.models import Operation, User
 from tests.journeys.test_browser import chrome, portal, sign_in
 
@@ -49,7 +50,7 @@ def take(page: Page, address: str, name: str) -> None:
 
 
 def test_take_all(page: Page, portal: str, owner: User, settings: Any) -> None:
-    settings.SANDBOX_NOTICE = "1"
+    settings.SANDBOX_NOTICE = notice.on_pages()
     FOLDER.mkdir(parents=True, exist_ok=True)
     address = portal.split("/w/")[0]
     take(page, f"{address}/sign-in/", "sign-in")

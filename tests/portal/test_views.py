@@ -111,13 +111,15 @@ def test_the_theme_is_kept_and_leads_back_only_to_pages_of_ours(visitor: Client,
     assert b'data-theme="auto"' in visitor.get("/w/lab/").content
 
 
-def test_the_sandbox_is_said_on_each_page_only_where_it_is_one(
+def test_the_notice_that_the_environment_gives_is_on_each_page_also_before_sign_in(
     visitor: Client, workspace: Workspace, settings: Any
 ) -> None:
-    settings.SANDBOX_NOTICE = "1"
-    assert b"Clusters are simulated" in visitor.get("/w/lab/").content
-    settings.SANDBOX_NOTICE = ""
-    assert b"simulated" not in visitor.get("/w/lab/").content
+    for path in ("/w/lab/", "/tokens/", "/w/lab/endpoints/none/"):
+        settings.SANDBOX_NOTICE = "Not confined, <b>"
+        assert b'role="note">Not confined, &lt;b&gt;</p>' in visitor.get(path).content
+        assert b"Not confined, &lt;b&gt;" in Client().get("/sign-in/").content
+        settings.SANDBOX_NOTICE = ""
+        assert b'role="note"' not in visitor.get(path).content
 
 
 def test_an_empty_workspace_teaches_the_next_step(visitor: Client, workspace: Workspace) -> None:

@@ -1,5 +1,7 @@
 """Runs one program with as little of this machine as it needs: `python -I -S confine.py FD`.
 
+`confine.py status` says whether this machine can confine.
+
 The description of the program (JSON, see `Spec`) comes on an inherited descriptor, because it may hold secrets and
 `argv` is readable by every user of the machine. Standard library only: the wrapper replaces itself by the program.
 
@@ -54,12 +56,16 @@ _MAX_FILES = 65536
 
 
 class Spec(TypedDict, total=False):
-    """What to run: `argv`, `env`, `cwd`; `parent` is the pid that must still be alive; paths to read and to write."""
+    """What to run: `argv`, `env`, `cwd`; `parent` is the pid that must still be alive; paths to read and to write.
+
+    Without `confined` the paths bind nothing.
+    """
 
     argv: list[str]
     env: dict[str, str]
     cwd: str
     parent: int
+    confined: bool
     read: list[str]
     write: list[str]
 
@@ -70,13 +76,18 @@ def landlock_abi() -> int:
     return max(int(found), 0)
 
 
+def is_wanted() -> bool:
+    """Whether programs shall be confined where the kernel can: always, but for `SANDBOX_CONFINE=off`."""
+    return os.environ.get("SANDBOX_CONFINE") != "off"
+
+
 def status() -> str:
     """ "confined", or "not confined: " and why, for the banner and the pages."""
-    abi = landlock_abi()
-    if abi:
+    if not is_wanted():
+        return "not confined: SANDBOX_CONFINE is off"
+    if landlock_abi():
         return "confined"
-    error = os.strerror(ctypes.get_errno())
-    return f"not confined: this kernel has no Landlock ({error}); users' code can read what the portal can read"
+    return f"not confined: this kernel has no Landlock ({os.strerror(ctypes.get_errno())})"
 
 
 def python_roots(executable: str) -> list[str]:
@@ -196,11 +207,15 @@ def main(fd: int) -> None:
     os.chdir(spec["cwd"])
     _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _drop_capabilities()
-    _confine(spec.get("read", []), spec.get("write", []))
+    if spec.get("confined", True):
+        _confine(spec.get("read", []), spec.get("write", []))
     os.execvpe(spec["argv"][0], spec["argv"], spec["env"])  # noqa: S606 - this is the wrapper's whole purpose
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["status"]:
+        print(status())
+        sys.exit()
     try:
         main(int(sys.argv[1]))
     except OSError as error:

@@ -85,7 +85,7 @@ class Process:
     @classmethod
     def start(cls, spec: confine.Spec, sink: Sink, owner: Reaper | None, home: str = "") -> Process:
         """Start the program; its output goes to `sink`. What has `home` as HOME ends with it, in any session."""
-        wanted: confine.Spec = {**spec, "parent": os.getpid()}
+        wanted: confine.Spec = {**spec, "parent": os.getpid(), "confined": confine.is_wanted()}
         with _sealed(confine.encode(wanted)) as fd:
             child = subprocess.Popen(
                 confine.command(fd), pass_fds=(fd,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

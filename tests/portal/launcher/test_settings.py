@@ -48,7 +48,14 @@ def test_an_arm_outside_this_machine_needs_no_sandbox(home: Home, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("endpoint", "token", "sentence"),
-    [("http://example.com", "t", "give https, or http on 127.0.0.1"), ("https://example.com", "", "give both or none")],
+    [
+        ("http://example.com", "t", "give https, or http on 127.0.0.1"),
+        ("http://127.0.0.1.example.com:8000", "t", "give https, or http on 127.0.0.1"),
+        ("http://127.0.0.1@example.com", "t", "give https, or http on 127.0.0.1"),
+        ("http://169.254.169.254", "t", "give https, or http on 127.0.0.1"),
+        ("ftp://127.0.0.1", "t", "give https, or http on 127.0.0.1"),
+        ("https://example.com", "", "give both or none"),
+    ],
 )
 def test_an_arm_that_cannot_be_used_is_refused(
     endpoint: str, token: str, sentence: str, monkeypatch: pytest.MonkeyPatch
@@ -57,6 +64,18 @@ def test_an_arm_that_cannot_be_used_is_refused(
     monkeypatch.setenv("ARM_TOKEN", token)
     with pytest.raises(Stop, match=sentence):
         processes.outside_arm()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:7", "http://127.9.9.9:7/", "http://localhost:7", "http://[::1]:7"]
+)
+def test_an_arm_on_this_machine_may_speak_plain_http_and_the_portal_may_connect_to_it(
+    endpoint: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARM_ENDPOINT", endpoint)
+    monkeypatch.setenv("ARM_TOKEN", "t")
+    assert processes.outside_arm() == (endpoint.rstrip("/"), "t")
+    assert processes.portal_env(home, PORTS)["SLIPWAY_OUTBOUND_ALLOW"].split(",") == ["127.0.0.0/8", "::1/128"]
 
 
 def test_the_launcher_refuses_an_old_python_by_name(tmp_path: Path) -> None:

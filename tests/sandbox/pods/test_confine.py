@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from compute.sandbox.kubelet import confine
+from compute.sandbox.kubelet.process import Process
 
 pytestmark = pytest.mark.skipif(not confine.landlock_abi(), reason="this kernel has no Landlock")
 
@@ -184,6 +185,19 @@ def gone_within(pid: int, seconds: float) -> bool:
 
 def test_the_status_is_one_word_where_the_kernel_can_confine() -> None:
     assert confine.status() == "confined"
+
+
+@pytest.mark.parametrize(("setting", "got"), [("off", "read"), ("on", "PermissionError"), ("", "PermissionError")])
+async def test_programs_are_confined_unless_that_is_switched_off_and_the_status_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch, setting: str, got: str
+) -> None:
+    monkeypatch.setenv("SANDBOX_CONFINE", setting)
+    said = bytearray()
+    code = READER.format(paths=[str(home / "state/credentials.json")])
+    assert await Process.start(spec(home, code), said.extend, None).wait() == 0
+    assert said.decode().split()[0] == got
+    done = subprocess.run([*confine.command(0)[:-1], "status"], capture_output=True, text=True)
+    assert done.stdout == ("confined\n" if got != "read" else "not confined: SANDBOX_CONFINE is off\n")
 
 
 def test_a_program_that_does_not_exist_is_said_in_one_sentence(home: Path) -> None:
