@@ -1,8 +1,9 @@
 """Routes -> Envoy's files and the gateway's Kubernetes objects. Pure, ordered, hashed."""
 
-from endpoints.gateway.files import Files, build, expected
+from endpoints.gateway.files import FILES, Files, build, expected, held
 from endpoints.gateway.objects import (
     COMPONENT,
+    HOLDERS,
     PROBE_HEADER,
     PROBE_PORT,
     SELECTOR,
@@ -15,6 +16,8 @@ from endpoints.gateway.view import EndpointView, GatewayView, VersionView
 
 __all__ = [
     "COMPONENT",
+    "FILES",
+    "HOLDERS",
     "PROBE_HEADER",
     "PROBE_PORT",
     "SELECTOR",
@@ -24,6 +27,7 @@ __all__ = [
     "VersionView",
     "build",
     "expected",
+    "held",
     "install",
     "name_of",
     "namespace_of",

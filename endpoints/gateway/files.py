@@ -22,9 +22,12 @@ STATISTICS = {
 }
 
 
+FILES = (*STATISTICS, "rest")  # what has a version; "rest" stands for all other files
+
+
 @dataclass(frozen=True)
 class Files:
-    """What goes into the gateway's ConfigMap and Secret, and the version of each file; "rest" stands for all others."""
+    """What goes into the gateway's ConfigMap and Secret, and the version of each of FILES."""
 
     config: dict[str, str]
     secret: dict[str, str] = field(repr=False)
@@ -49,10 +52,27 @@ def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
         "tls.key": view.tls_key,
     }
     config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}
-    versions["rest"] = _version(
-        [secret["rds.probe.json"], view.tls_certificate, config["companion.json"]], counter, before.get("rest", "")
-    )
+    versions["rest"] = _version(_rest(config, secret), counter, before.get("rest", ""))
     return Files(config, secret, versions)
+
+
+def held(config: Mapping[str, str], secret: Mapping[str, str]) -> dict[str, str]:
+    """The versions of the files that a cluster holds; a file whose content is not that of its version has none."""
+    versions = {name: _held(({**config, **secret}).get(name, "")) for name in STATISTICS}
+    return {**versions, "rest": f"0-{_digest(_rest(config, secret))}"}
+
+
+def _held(text: str) -> str:
+    try:
+        document = json.loads(text or "{}")
+    except ValueError:
+        return ""
+    version = str(document.get("version_info", ""))
+    return version if version.partition("-")[2] == _digest(document.get("resources")) else ""
+
+
+def _rest(config: Mapping[str, str], secret: Mapping[str, str]) -> list[str]:
+    return [secret.get("rds.probe.json", ""), secret.get("tls.crt", ""), config.get("companion.json", "")]
 
 
 def expected(versions: Mapping[str, str], seen: Mapping[str, Any]) -> list[str]:
@@ -70,8 +90,12 @@ def _counter(version: str) -> int:
 
 
 def _version(content: Any, counter: int, before: str) -> str:
-    digest = hashlib.sha256(_text(content).encode()).hexdigest()[:12]
+    digest = _digest(content)
     return before if before.partition("-")[2] == digest else f"{counter}-{digest}"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(_text(content).encode()).hexdigest()[:12]
 
 
 def _text(content: Any) -> str:

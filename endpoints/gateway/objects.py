@@ -12,11 +12,22 @@ from endpoints.gateway.files import PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
 
-__all__ = ["COMPONENT", "PROBE_HEADER", "PROBE_PORT", "SELECTOR", "install", "name_of", "namespace_of", "published"]
+__all__ = [
+    "COMPONENT",
+    "HOLDERS",
+    "PROBE_HEADER",
+    "PROBE_PORT",
+    "SELECTOR",
+    "install",
+    "name_of",
+    "namespace_of",
+    "published",
+]
 
 Json = dict[str, Any]
 COMPONENT = "slipway-gateway"
 SELECTOR = f"app.kubernetes.io/name={COMPONENT}"
+HOLDERS = {"Secret": "gateway-secret", "ConfigMap": "gateway-config"}  # of the files that change
 HOME = "/srv/slipway"
 DRAIN_SECONDS = 5
 USER = 65532
@@ -51,8 +62,8 @@ def install(view: GatewayView, files: Files) -> list[Json]:
 
 def published(view: GatewayView, files: Files) -> list[Json]:
     """The objects that a change of traffic, keys or versions writes: the Secret before what refers to it."""
-    secret = _object(view, "v1", "Secret", "gateway-secret") | {"type": "Opaque", "data": _encoded(files.secret)}
-    return [secret, _object(view, "v1", "ConfigMap", "gateway-config") | {"data": files.config}]
+    secret = _object(view, "v1", "Secret", HOLDERS["Secret"]) | {"type": "Opaque", "data": _encoded(files.secret)}
+    return [secret, _object(view, "v1", "ConfigMap", HOLDERS["ConfigMap"]) | {"data": files.config}]
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, str]:

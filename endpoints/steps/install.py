@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from compute.cluster import Cluster
 
 BEFORE = ("Namespace", "ServiceAccount", "Role", "RoleBinding")
-PUBLISHED = ("gateway-secret", "gateway-config")
+PUBLISHED = tuple(builder.HOLDERS.values())
 
 
 def install_gateway(op: Operation) -> Wait | None:
@@ -35,7 +35,7 @@ def install_gateway(op: Operation) -> Wait | None:
     if row.installed == mark and _is_there(cluster, row):
         return None
     cluster.apply([item for item in objects if item["kind"] in BEFORE])
-    if publish.publish(cluster, row, anew=not _is_there(cluster, row)) is None:
+    if publish.publish(cluster, row, doubt=not _is_there(cluster, row)) is None:
         return Wait(publish.SOON, "Another change is being brought to the gateway")
     cluster.apply(
         [item for item in objects if item["kind"] not in BEFORE and item["metadata"]["name"] not in PUBLISHED]

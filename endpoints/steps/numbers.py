@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 LEAST_SECONDS = 0.5
 ENOUGH = 20
+LESSON = 6  # samples, which is a minute under load
 KEEP = timedelta(hours=24)
 BUSY_NOTE = timedelta(seconds=5)  # often enough for a minute of quiet
 
@@ -160,11 +161,16 @@ def _note_hosts(version: EndpointVersion, seen: Look) -> None:
 
 
 def _adapt(version: EndpointVersion, seen: Look) -> None:
-    """Learn how long a score takes, for the queue's length; only a change by half or double counts."""
-    tally = seen.answered.get((version.endpoint.name, version.name), Tally())
-    if tally.requests < ENOUGH:
+    """Learn how long a score takes, for the queue's length.
+
+    Each lesson is one more publish, so that only a change by half or double counts, in the mean of the last samples:
+    one slow second is none.
+    """
+    if seen.answered.get((version.endpoint.name, version.name), Tally()).requests < ENOUGH:
         return
-    measured = max(1, round(1000 * tally.seconds / tally.requests))
+    rows = TrafficSample.objects.filter(endpoint=version.endpoint, version=version.name).order_by("-at")[:LESSON]
+    load = [(sum(n for code, n in row.codes.items() if code not in counters.NOT_ANSWERED), row.seconds) for row in rows]
+    measured = max(1, round(1000 * sum(seconds for _, seconds in load) / sum(count for count, _ in load)))
     if not version.expected_ms / 2 < measured < version.expected_ms * 2:
         EndpointVersion.objects.filter(pk=version.pk).update(expected_ms=measured)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import uuid
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -27,9 +29,10 @@ from portal.types import Wait
 if TYPE_CHECKING:
     from compute.cluster import Cluster
 
-LEASE = timedelta(seconds=30)
+# Longer than the operation's own, so that whoever takes that one over meets no publisher that is still at work.
+LEASE = 1.5 * timedelta(seconds=settings.OPERATION_LEASE_SECONDS)
 # A publisher that took longer than this before its first write leaves it to the next: it may not be alone any more.
-SAFE = timedelta(seconds=10)
+SAFE = LEASE / 3
 SOON = 0.2
 NUDGE_AFTER = timedelta(seconds=2)
 AGAIN_AFTER = timedelta(seconds=8)
@@ -92,21 +95,43 @@ def lease(row: Gateway) -> Iterator[Gateway | None]:
         Gateway.objects.filter(pk=row.pk, lease=ours).update(lease=None, leased_until=None)
 
 
-def publish(cluster: Cluster, row: Gateway, *, anew: bool = False) -> dict[str, str] | None:
+def publish(cluster: Cluster, row: Gateway, *, anew: bool = False, doubt: bool = False) -> dict[str, str] | None:
     """Write what changed since the last publish; answers the files' versions, or None while another one publishes.
 
-    `anew` writes all files with a new counter, for an Envoy that did not take the last ones.
+    `anew` writes all files with a new counter, for an Envoy that did not take the last ones. `doubt`: what is out may
+    have been lost with the gateway, so that the cluster is asked instead of our notes.
     """
     with lease(row) as mine:
         if mine is None:
             return None
         view = picture.draw(mine)
-        before: dict[str, str] = {} if anew else mine.published
+        before = _out(cluster, mine, anew=anew, doubt=doubt)
         files = builder.build(view, mine.revision, before)
         changed = {name for name, version in files.versions.items() if before.get(name) != version}
         if changed:
             _write(cluster, mine, view, files, changed)
+        if changed or files.versions != mine.published:
+            nudge(cluster, view, mine.revision)
+            _store(mine, published=files.versions, pushed_at=timezone.now())
         return files.versions
+
+
+def _out(cluster: Cluster, mine: Gateway, *, anew: bool, doubt: bool) -> dict[str, str]:
+    """The versions that are out. A publisher that died has left gaps in our notes: then what it wrote is taken over."""
+    known: dict[str, str] = mine.published
+    if doubt or not all(known.get(name) for name in builder.FILES):
+        return _held(cluster, mine)
+    return {} if anew else known
+
+
+def _held(cluster: Cluster, mine: Gateway) -> dict[str, str]:
+    config, secret = _data(cluster, mine, "ConfigMap"), _data(cluster, mine, "Secret")
+    return builder.held(config, {name: b64decode(text).decode() for name, text in secret.items()})
+
+
+def _data(cluster: Cluster, mine: Gateway, kind: str) -> dict[str, str]:
+    found = cluster.observe(kind, namespace=namespace(mine), name=builder.HOLDERS[kind])
+    return dict(found[0].get("data") or {}) if found else {}
 
 
 def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, changed: set[str]) -> None:
@@ -118,15 +143,13 @@ def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, cha
             f"The routes of {mine.compute_target.name} would take {size:,} bytes; at most {LARGEST:,} are possible. "
             "Delete versions that get no traffic, or use another compute target."
         )
-    # Forgotten before the write: if we die in it, the next publisher gives these files a new counter.
+    # Forgotten before the write: if we die in it, the next publisher looks at what the cluster got of it.
     _store(mine, published={name: text for name, text in files.versions.items() if name not in changed})
     secret, config = builder.published(view, files)
     objects = ([secret] if changed & {"ecds.keys.json", "rest"} else []) + (
         [config] if changed - {"ecds.keys.json"} else []
     )
     cluster.apply(objects)
-    nudge(cluster, view, mine.revision)
-    _store(mine, published=files.versions, pushed_at=timezone.now())
 
 
 def _store(mine: Gateway, **fields: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +249,46 @@ def test_a_publish_that_dies_between_the_write_and_its_note_is_done_again_with_a
     assert answered(kube) == {"a": 40}
 
 
+def test_a_publish_that_dies_after_its_write_is_taken_over_and_not_written_again(up: Endpoint, kube: Kube) -> None:
+    EndpointVersion.objects.filter(endpoint=up, name="b").update(traffic_percentile=100)
+    kube.refuse = "pods/"
+    with pytest.raises(Retryable):
+        versions.publish_routes(operation(up))
+    kube.refuse = ""
+    kube.asked.clear()
+    op = operation(up)
+    run(versions.publish_routes, op)
+    run(versions.confirm_routes, op)
+    assert kube.asked == ["PATCH pods/gateway-pod"]
+    assert answered(kube) == {"b": 40}
+    assert Gateway.objects.get().published == op.memo["published"]
+
+
+def test_a_first_publish_that_dies_between_its_two_writes_writes_the_second_only(
+    endpoint: Endpoint, kube: Kube
+) -> None:
+    kube.refuse = "gateway-config"
+    op = operation(endpoint, version_id=endpoint.versions.get(name="a").pk)
+    with pytest.raises(Retryable):
+        install.install_gateway(op)
+    kube.refuse = ""
+    reach(endpoint, "a")
+    first = kube.objects["secrets", kube.namespace, "gateway-secret"]["data"]["ecds.keys.json"]
+    assert json.loads(base64.b64decode(first))["version_info"].startswith("1-")
+    assert answered(kube) == {"a": 40}
+
+
+def test_what_a_cluster_holds_under_a_version_that_does_not_fit_it_is_written_again(up: Endpoint, kube: Kube) -> None:
+    data = kube.objects["configmaps", kube.namespace, "gateway-config"]["data"]
+    table = json.loads(data["rds.json"])
+    table["resources"][0]["virtual_hosts"] = []
+    data["rds.json"] = json.dumps(table)
+    row = publish.gateway_of(up.compute_target)
+    publish.publish(compute.open_cluster(up.compute_target), row, doubt=True)
+    assert kube.asked == ["PATCH configmaps/gateway-config", "PATCH pods/gateway-pod"]
+    assert answered(kube) == {"a": 40}
+
+
 def test_an_api_that_is_away_is_tried_again_and_the_change_arrives(
     up: Endpoint, kube: Kube, owner: User, run_operations: Any
 ) -> None:
@@ -381,6 +423,21 @@ def test_a_new_signing_key_is_taken_beside_the_old_one(
 def look(again: bool = False) -> None:
     Gateway.objects.update(read_at=timezone.now() - timedelta(seconds=1))
     numbers.look(Gateway.objects.get().pk)
+
+
+def test_how_long_a_score_takes_is_learned_and_one_unusual_second_unlearns_nothing(up: Endpoint, kube: Kube) -> None:
+    version = up.versions.get(name="a")
+    for seconds, expected in ((30, 20), (0, 1)):  # a minute of scores of 30 ms; then only those of this test count
+        TrafficSample.objects.all().delete()
+        for age in range(10, 60, 10):
+            at = timezone.now() - timedelta(seconds=age)
+            rest = {"codes": {"200": 1000}, "seconds": seconds}
+            TrafficSample.objects.create(endpoint=up, version="a", at=at, **(rest if seconds else {}))
+        look()
+        answered(kube)
+        look()
+        version.refresh_from_db()
+        assert version.expected_ms in range(expected, expected + 10)
 
 
 def test_what_the_gateway_counted_becomes_the_observed_share(
