@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from portal import actions, queries
-from portal.launcher import credentials
+from portal.launcher import credentials, probes
 from portal.launcher import home as homes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home
@@ -30,7 +30,7 @@ def make() -> None:
     known = credentials.read(home)
     with transaction.atomic():
         user = _admin(known)
-        workspace = _workspace(user, azure)
+        workspace = _workspace(user, home, azure)
         _token(user, known)
     credentials.write(home, {**known, **_addresses(home, workspace, azure)})
 
@@ -43,11 +43,21 @@ def azure_of(home: Home) -> dict[str, str]:
     return {
         "endpoint": endpoint,
         "token": token,
-        "subscription_id": os.environ.get("AZURE_SUBSCRIPTION_ID") or str(home.facts["subscription_id"]),
+        "subscription_id": _subscription(home, arm),
         "resource_group": os.environ.get("SLIPWAY_RESOURCE_GROUP") or RESOURCE_GROUP,
         "registry": os.environ.get("SLIPWAY_REGISTRY") or (REGISTRY if is_loopback(endpoint) else ""),
         "region": os.environ.get("SLIPWAY_REGION") or REGION,
     }
+
+
+def _subscription(home: Home, arm: tuple[str, str] | None) -> str:
+    """The sandbox's; of an outside ARM what the environment says, else the first that it knows, "" without answer."""
+    own = str(home.facts["subscription_id"])
+    if arm is None:
+        return own
+    given = os.environ.get("AZURE_SUBSCRIPTION_ID", "")
+    known = [] if given else probes.subscriptions(*arm)
+    return given or (own if own in known else next(iter(known), ""))
 
 
 def _admin(known: dict[str, Any]) -> User:
@@ -62,7 +72,7 @@ def _admin(known: dict[str, Any]) -> User:
     return user
 
 
-def _workspace(user: User, azure: dict[str, str]) -> Workspace:
+def _workspace(user: User, home: Home, azure: dict[str, str]) -> Workspace:
     team = Team.objects.filter(slug=TEAM).first() or actions.team_create(slug=TEAM, name="First team", owner=user)
     values = {
         "arm_endpoint": azure["endpoint"],
@@ -70,10 +80,13 @@ def _workspace(user: User, azure: dict[str, str]) -> Workspace:
         "registry": azure["registry"],
     }
     found = Workspace.objects.filter(slug=WORKSPACE).first()
+    known = found.subscription_id if found else str(home.facts["subscription_id"])
+    values["subscription_id"] = azure["subscription_id"] or known
     if found is None:
-        names = {name: azure[name] for name in ("subscription_id", "resource_group", "region")}
+        names = {name: azure[name] for name in ("resource_group", "region")}
         return actions.workspace_create(team=team, slug=WORKSPACE, name=WORKSPACE, actor=user, **names, **values)
     Workspace.objects.filter(pk=found.pk).update(**values)
+    found.refresh_from_db()
     return found
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from portal.launcher.ports import LOOPBACK
 
@@ -62,3 +65,22 @@ def broker_answers(path: Path, password: str) -> bool:
 def has_worker(path: Path, password: str) -> bool:
     """Whether a worker waits for messages: some client of the broker blocks on its queue."""
     return b"cmd=brpop" in _ask_broker(path, password, b"CLIENT LIST")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The token goes where it belongs and nowhere else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Follow nothing."""
+
+
+def subscriptions(endpoint: str, token: str) -> list[str]:
+    """The subscriptions that an ARM shows to a token; none when it does not answer well within 10 s."""
+    request = urllib.request.Request(  # noqa: S310  (https, or http to loopback: the launcher has checked it)
+        f"{endpoint}/subscriptions?api-version=2022-12-01", headers={"Authorization": f"Bearer {token}"}
+    )
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=10) as answer:
+            return [str(row["subscriptionId"]) for row in json.load(answer)["value"]]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return []

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -57,6 +61,47 @@ def test_another_arm_takes_the_place_of_the_sandboxs(prepared: Home, monkeypatch
     assert row.arm_endpoint == "http://127.0.0.1:7777"
     assert "another" in row.arm_credential
     assert credentials.read(prepared)["arm_url"] == "http://127.0.0.1:7777"
+
+
+class Elsewhere(http.server.BaseHTTPRequestHandler):
+    """An ARM that knows one subscription, and whoever has the token."""
+
+    def do_GET(self) -> None:  # noqa: N802  (http.server looks for this name)
+        known = self.path.startswith("/subscriptions?") and self.headers["Authorization"] == "Bearer another"
+        body = json.dumps({"value": [{"subscriptionId": "of-the-other"}]} if known else {}).encode()
+        self.send_response(200 if known else 401)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer((ports.LOOPBACK, 0), Elsewhere)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://{ports.LOOPBACK}:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_subscription_is_one_that_the_other_arm_knows_and_the_sandboxs_again_without_it(
+    prepared: Home, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = str(prepared.facts["subscription_id"])
+    rounds = (
+        (elsewhere, "refused", "", own), (elsewhere, "another", "", "of-the-other"),
+        (elsewhere, "refused", "", "of-the-other"), (elsewhere, "another", "as-told", "as-told"),
+        ("", "", "of-somebody", own),
+    )  # fmt: skip
+    for endpoint, token, given, expected in rounds:
+        for name, value in (("ARM_ENDPOINT", endpoint), ("ARM_TOKEN", token), ("AZURE_SUBSCRIPTION_ID", given)):
+            monkeypatch.setenv(name, value)
+        first.make()
+        assert credentials.read(prepared)["subscription_id"] == expected
 
 
 def test_rotated_secrets_need_the_new_key_only(prepared: Home, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
