@@ -100,7 +100,7 @@ def compute_target_attach(
     )  # fmt: skip
     op = operations.start(
         kind=OperationKind.COMPUTE_ATTACH, on=target, actor=actor, target_id=target.pk, authorize_range=wanted,
-        warnings=[],
+        warnings=[sizes.NOT_FOR_PRODUCTION] if purpose == Purpose.DEV_TEST else [],
     )  # fmt: skip
     audit.record(action="compute_target.attached", on=target, actor=actor, operation=op, after=_told(target))
     return op
@@ -116,7 +116,8 @@ def compute_target_scale(
         raise AutoscalerOwnsNodes(
             f"The autoscaler of {target.name} keeps {bounds['min_count']} to {bounds['max_count']} nodes by itself."
         )
-    warnings = sizes.check_count(size=_size_of(target), count=node_count, purpose=target.purpose)
+    size, others = queries.pools(target=target)
+    warnings = sizes.check_count(size=size, count=node_count, purpose=target.purpose, others=others)
     warnings += fit.scale_warnings(target.observed.get("nodes") or [], node_count)
     _refuse_if_busy(target)
     if target.state not in SCALABLE:
@@ -251,10 +252,6 @@ def _take_generation(target: ComputeTarget, generation: int | None, node_count: 
             f"{target.name} was changed meanwhile: it has {now.node_count} nodes now. Look again, then scale.",
             generation=now.generation, node_count=now.node_count,
         )  # fmt: skip
-
-
-def _size_of(target: ComputeTarget) -> VmSize:
-    return VmSize(target.vm_size, max(target.vcpus, 1), target.memory_gb, target.gpus, "")
 
 
 def _region(text: str) -> str:

@@ -143,7 +143,7 @@ class ComputeTargets(http.ApiView):
         if version:
             options.check_version(version)
             options.check_supported(version, queries.versions(home, data.get("region", "")))
-        return accepted(actions.compute_target_create(workspace=home, actor=actor, config=config, **data))
+        return http.accepted(actions.compute_target_create(workspace=home, actor=actor, config=config, **data))
 
 
 class Attach(http.ApiView):
@@ -155,7 +155,7 @@ class Attach(http.ApiView):
         actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
         data = AttachIn.parse(request.data)
-        return accepted(actions.compute_target_attach(workspace=home, actor=actor, **data))
+        return http.accepted(actions.compute_target_attach(workspace=home, actor=actor, **data))
 
 
 class ComputeTargetDetail(http.ApiView):
@@ -174,7 +174,7 @@ class ComputeTargetDetail(http.ApiView):
         actor = self.actor(request)
         force = _flag(request.query_params.get("force", "false"))
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
-        return accepted(actions.compute_target_delete(target=target, actor=actor, force=force))
+        return http.accepted(actions.compute_target_delete(target=target, actor=actor, force=force))
 
 
 class Scale(http.ApiView):
@@ -186,7 +186,7 @@ class Scale(http.ApiView):
         actor = self.actor(request)
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
         data = ScaleIn.parse(request.data)
-        return accepted(actions.compute_target_scale(target=target, actor=actor, **data))
+        return http.accepted(actions.compute_target_scale(target=target, actor=actor, **data))
 
 
 class Detach(http.ApiView):
@@ -198,7 +198,7 @@ class Detach(http.ApiView):
         actor = self.actor(request)
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
         data = DetachIn.parse(request.data)
-        return accepted(actions.compute_target_detach(target=target, actor=actor, force=data["force"]))
+        return http.accepted(actions.compute_target_detach(target=target, actor=actor, force=data["force"]))
 
 
 class Credentials(http.ApiView):
@@ -244,13 +244,6 @@ class Clusters(http.ApiView):
         )  # fmt: skip
         rows = [{name: getattr(view, name) for name in fields} for view in queries.clusters(home)]
         return Response({"items": rows, "next": None})
-
-
-def accepted(op: Any) -> Response:
-    """202 with the operation, and warnings for people."""
-    response = http.accepted(op)
-    response.data["warnings"] = op.input.get("warnings", [])
-    return response
 
 
 def target_json(target: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class CreateForm(Shape):
     purpose = serializers.ChoiceField(choices=Purpose.choices)
     vm_size = serializers.CharField()
     other_size = serializers.CharField(required=False, allow_blank=True)
-    node_count = serializers.IntegerField()
+    node_count = serializers.IntegerField(required=False)
     region = serializers.RegexField(r"^[A-Za-z0-9 ]{2,50}$", required=False, allow_blank=True)
     resource_group = serializers.RegexField(r"^[-\w.()]{0,89}[-\w()]$", required=False, allow_blank=True)
     kubernetes_version = serializers.CharField(required=False, allow_blank=True)

@@ -139,6 +139,8 @@ def _balancer(given: dict[str, Any], values: dict[str, Any], warnings: list[str]
     wanted = given.get("load_balancer") or {}
     if not isinstance(wanted, dict) or set(wanted) - {"internal", "subnet", "sku"}:
         raise BadOption("load_balancer has internal (true or false), subnet and sku.")
+    if not isinstance(wanted.get("internal", False), bool):
+        raise BadOption(f"load_balancer.internal is {wanted['internal']!r}; it can be true or false.")
     sku = str(wanted.get("sku") or "standard").lower()
     if sku not in ("standard", "basic"):
         raise BadOption(f"The load balancer's sku is {sku!r}; it can be standard.")

@@ -155,6 +155,19 @@ def size_known(*, workspace: Workspace, name: str, region: str) -> VmSize:
     return sizes.find(name)
 
 
+def pools(*, target: ComputeTarget) -> tuple[VmSize, list[sizes.Pool]]:
+    """The size of the pool that is scaled here, and the other pools that an attached cluster was seen to have."""
+    others = []
+    for name, size, count in target.observed.get("pools") or []:
+        if name == target.observed.get("pool"):
+            continue
+        try:
+            others.append((sizes.find(size), int(count)))
+        except (sizes.UnknownSize, sizes.FpgaSize):
+            log.info("pool_of_unknown_size", target=target.ref, pool=name, size=size)
+    return VmSize(target.vm_size, max(target.vcpus, 1), target.memory_gb, target.gpus, ""), others
+
+
 def usages(workspace: Workspace, region: str = "") -> list[Usage]:
     """The vCPU quotas of a region; a Problem with 502 when Azure does not answer."""
     try:

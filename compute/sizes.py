@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -16,6 +16,7 @@ DEV_TEST_COMFORT = 2  # below it a DevTest cluster cannot hold the system pods a
 DEFAULT_SIZE = "Standard_D3_v2"
 DEFAULT_COUNT = {Purpose.FAST_PROD: 3, Purpose.DEV_TEST: 1}
 MOST_NODES = 1000
+NOT_FOR_PRODUCTION = "A DevTest cluster is not fit for production traffic and has no fault tolerance."
 PRICES_FROM = "2026-06-18"
 REGIONS = ("eastus", "westus2", "westeurope", "francecentral")
 FPGA = ("standard_pb", "standard_np")
@@ -80,26 +81,32 @@ def _hint(key: str, table: dict[str, VmSize]) -> str:
     return f"Close ones: {', '.join(close)}." if close else f"The default is {DEFAULT_SIZE}."
 
 
-def smallest_count(size: VmSize) -> int:
-    """The smallest node count of this size that reaches the FastProd floor."""
-    return ceil(FLOOR / size.vcpus)
+Pool = tuple[VmSize, int]
 
 
-def check_count(*, size: VmSize, count: int, purpose: str) -> list[str]:
-    """Check a node count against the purpose; returns warnings for people. Raises BadNodeCount or TooFewCores."""
+def smallest_count(size: VmSize, others: Sequence[Pool] = ()) -> int:
+    """The smallest node count of this size that, with other pools, reaches the FastProd floor; at least 1."""
+    return max(1, ceil((FLOOR - sum(other.vcpus * count for other, count in others)) / size.vcpus))
+
+
+def check_count(*, size: VmSize, count: int, purpose: str, others: Sequence[Pool] = ()) -> list[str]:
+    """Check a node count, with other pools as they are, against the purpose; returns warnings for people.
+
+    Raises BadNodeCount or TooFewCores.
+    """
     if not 1 <= count <= MOST_NODES:
         raise BadNodeCount(f"{count} nodes were asked for; a cluster has 1 to {MOST_NODES}.")
-    return check_cores(parts=[(size, count)], purpose=purpose)
+    return check_cores(parts=[(size, count), *others], purpose=purpose)
 
 
-def check_cores(*, parts: list[tuple[VmSize, int]], purpose: str) -> list[str]:
+def check_cores(*, parts: Sequence[Pool], purpose: str) -> list[str]:
     """Check the vCPUs of node pools (size, count) against the purpose; returns warnings. Raises TooFewCores."""
     total = sum(size.vcpus * count for size, count in parts)
     if purpose == Purpose.FAST_PROD and total < FLOOR:
         raise TooFewCores(_too_few(parts, total), vcpus=total, needed=FLOOR)
     if purpose != Purpose.DEV_TEST:
         return []
-    warnings = ["A DevTest cluster is not fit for production traffic and has no fault tolerance."]
+    warnings = [NOT_FOR_PRODUCTION]
     if total < DEV_TEST_COMFORT:
         warnings.append(
             f"{_words(parts)} = {total} vCPU is very little: below {DEV_TEST_COMFORT} most models do not fit."
@@ -107,14 +114,13 @@ def check_cores(*, parts: list[tuple[VmSize, int]], purpose: str) -> list[str]:
     return warnings
 
 
-def _words(parts: list[tuple[VmSize, int]]) -> str:
+def _words(parts: Sequence[Pool]) -> str:
     return " + ".join(f"{count} × {size.name} ({size.vcpus} vCPUs each)" for size, count in parts)
 
 
-def _too_few(parts: list[tuple[VmSize, int]], total: int) -> str:
-    size, count = parts[0]
-    rest = total - size.vcpus * count
-    least = ceil((FLOOR - rest) / size.vcpus)
+def _too_few(parts: Sequence[Pool], total: int) -> str:
+    size, others = parts[0][0], parts[1:]
+    least = smallest_count(size, others)
     return (
         f"{_words(parts)} = {total} vCPUs, and a FastProd cluster needs at least {FLOOR}. "
         f"The smallest count of {size.name} that passes is {least}. Or choose DevTest."

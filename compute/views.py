@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -77,7 +76,7 @@ def compute_live(request: HttpRequest, workspace: str, name: str) -> HttpRespons
 
 
 def _detail(target: Any) -> dict[str, Any]:
-    floor = -(-sizes.FLOOR // max(target.vcpus, 1)) if target.purpose == Purpose.FAST_PROD else 1
+    floor = sizes.smallest_count(*queries.pools(target=target)) if target.purpose == Purpose.FAST_PROD else 1
     line, names = _line(target), queries.on_target(target=target)
     hour = line["usd_hour"]
     return {
@@ -137,8 +136,7 @@ def _act(
     except Problem as problem:
         target.refresh_from_db()
         return pages.refused(request, "compute/detail.html", _detail(target), problem)
-    for warning in op.input.get("warnings", []):
-        messages.warning(request, warning)
+    pages.tell(request, op)
     return redirect("operation", workspace, op.pk) if leaves else redirect("compute", workspace, target.name)
 
 
@@ -171,8 +169,7 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
         op = actions.compute_target_create(workspace=home, actor=actor, **wish)
     except Problem as problem:
         return pages.refused(request, "compute/create.html", context, problem)
-    for warning in op.input.get("warnings", []):
-        messages.warning(request, warning)
+    pages.tell(request, op)
     return redirect("compute", workspace, op.target_name)
 
 
@@ -204,6 +201,7 @@ def compute_attach(request: HttpRequest, workspace: str) -> HttpResponse:
         op = actions.compute_target_attach(workspace=home, actor=actor, **forms.attach_wish(request.POST))
     except Problem as problem:
         return pages.refused(request, "compute/attach.html", {**context, **_clusters(home)}, problem)
+    pages.tell(request, op)
     return redirect("compute", workspace, op.target_name)
 
 

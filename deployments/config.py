@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from portal.problems import Invalid
@@ -20,8 +20,9 @@ PROBE = ("periodSeconds", "initialDelaySeconds", "timeoutSeconds", "successThres
 KNOWN = (
     "containerResourceRequirements", "gpuCores", "numReplicas", "autoScaler", "maxConcurrentRequestsPerContainer",
     "maxQueueWaitMs", "scoringTimeoutMs", "livenessProbeRequirements", "authEnabled", "tokenAuthEnabled", "keys",
-    "appInsightsEnabled", "dataCollection", "namespace", "tags", "properties", "description",
+    "appInsightsEnabled", "dataCollection", "namespace", "tags", "properties", "description", "computeType",
 )  # fmt: skip
+MOST_LABELS = 50
 
 
 class InvalidConfig(Invalid):
@@ -61,6 +62,9 @@ class DeploymentConfig:
     token_auth_enabled: bool = False
     keys: tuple[str, str] | None = None
     namespace: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -78,6 +82,7 @@ class DeploymentConfig:
         """Check all rules. Raises InvalidConfig (422) that names the key, the value and what would pass."""
         config = _object(given, "The deployment configuration", KNOWN)
         auth, token = _auth(config)
+        _compute_type(config)
         return cls(
             **_resources(config),
             **_replicas(config),
@@ -89,6 +94,9 @@ class DeploymentConfig:
             token_auth_enabled=token,
             keys=_keys(config, auth),
             namespace=_namespace(config),
+            tags=labels(config.get("tags"), "tags"),
+            properties=labels(config.get("properties"), "properties"),
+            description=_description(config),
             warnings=_warnings(config),
         )
 
@@ -237,6 +245,31 @@ def _namespace(config: Mapping[str, Any]) -> str:
             f"namespace {value} is reserved: give one that does not start with {RESERVED[0]} or {RESERVED[1]}."
         )
     return value
+
+
+def labels(given: Any, name: str) -> dict[str, str]:
+    """Tags or properties: at most 50 texts by name. Raises InvalidConfig."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
+        raise InvalidConfig(f'{name}: give a JSON object of texts, e.g. {{"stage": "test"}}.')
+    if len(given) > MOST_LABELS:
+        raise InvalidConfig(f"{name} has {len(given)} members: at most {MOST_LABELS} are taken.")
+    return {str(key): value for key, value in given.items()}
+
+
+def _description(config: Mapping[str, Any]) -> str:
+    value = config.get("description", "")
+    if not isinstance(value, str):
+        raise InvalidConfig(f"description is {value!r}: give a text.")
+    return value
+
+
+def _compute_type(config: Mapping[str, Any]) -> None:
+    """Files written for CLI v1 say where they deploy to; here that is always AKS."""
+    value = config.get("computeType", "AKS")
+    if not isinstance(value, str) or value.lower() != "aks":
+        raise InvalidConfig(f"computeType is {value!r}: only AKS is deployed to here.")
 
 
 def _warnings(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class DeploymentSpec:
     entry_script: str
     code: Artifact | None
     config: dict[str, Any] = field(default_factory=dict)
+    comment: str = ""
 
 
 @dataclass(frozen=True)

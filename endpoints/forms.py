@@ -84,6 +84,16 @@ def config(posted: Any) -> dict[str, Any]:
     return found | auth(posted)
 
 
+def kept(now: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What a revision has and the form has no field for goes on: probes, namespace, how often the load is looked at."""
+    fields = {group or key for group, key in NUMBERS.values()} | {"numReplicas", "autoScaler"}
+    rest = {key: value for key, value in now.items() if key not in fields}
+    every = (now.get("autoScaler") or {}).get("refreshPeriodInSeconds")
+    if every is not None and "autoScaler" in found:
+        found["autoScaler"] = {"refreshPeriodInSeconds": every} | found["autoScaler"]
+    return rest | found
+
+
 def auth(posted: Any) -> dict[str, bool]:
     """How callers sign in, as members of the configuration; nothing where the form does not ask."""
     wanted = posted.get("auth", "")
@@ -97,7 +107,7 @@ def _pasted(text: str) -> dict[str, Any]:
         raise InvalidShape(f"deployment_config is no JSON: {error}.") from None
     if not isinstance(found, dict):
         raise InvalidShape("deployment_config: give a JSON object.")
-    return {key: value for key, value in found.items() if key != "computeType"}
+    return found
 
 
 def _number(text: str, name: str) -> float | int:

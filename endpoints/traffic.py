@@ -161,7 +161,9 @@ def _check(versions: Split) -> None:
     if total > HUNDRED:
         listed = ", ".join(f"{v.name} {plain(v.percentile)}" for v in versions)
         raise InvalidTraffic(
-            f"The percentiles add to {plain(total)}, and at most 100 is possible: {listed}.", total=plain(total)
+            f"The percentiles add to {plain(total)}, and at most 100 is possible: {listed}. "
+            f"{plain(total - HUNDRED)} too many.",
+            total=plain(total),
         )
 
 

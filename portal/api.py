@@ -52,6 +52,7 @@ class OperationOut(http.Shape):
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
     is_cancel_requested = serializers.BooleanField()
+    warnings = serializers.ListField(child=serializers.CharField())
     steps = StepOut(many=True, required=False)
 
 
@@ -235,6 +236,7 @@ def operation_json(op: Any) -> dict[str, Any]:
         "started_at",
         "ended_at",
         "is_cancel_requested",
+        "warnings",
     )
     return {
         **{name: getattr(op, name) for name in fields},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import structlog
 from django.core.exceptions import PermissionDenied
@@ -22,6 +22,7 @@ from portal.models import IdempotencyKey, Operation, User
 from portal.problems import Conflict, InvalidShape, Problem
 
 log = structlog.get_logger(__name__)
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Shape(serializers.Serializer[Any]):
@@ -43,6 +44,14 @@ class Shape(serializers.Serializer[Any]):
             raise InvalidShape(sentence(shape.errors), errors=shape.errors)
         return dict(shape.validated_data)
 
+    def to_internal_value(self, data: Any) -> Any:
+        """Unknown members of a part are refused like those of the whole: a typo never does nothing silently."""
+        unknown = sorted(set(data) - set(self.fields)) if self.parent and isinstance(data, Mapping) else []
+        if unknown:
+            known = ", ".join(sorted(self.fields))
+            raise serializers.ValidationError({str(name): [f"Unknown. Known: {known}."] for name in unknown})
+        return super().to_internal_value(data)
+
 
 def sentence(errors: Any, path: str = "") -> str:
     """DRF's error tree as one line: "node_count: A valid integer is required."."""
@@ -56,7 +65,13 @@ def sentence(errors: Any, path: str = "") -> str:
 
 
 class ApiView(APIView):
-    """Base of every REST door: `Idempotency-Key` on unsafe methods, and typed access to the actor."""
+    """Base of every REST door: `Idempotency-Key` on unsafe methods, and typed access to the actor.
+
+    `is_whole`: what a request writes is one transaction, so that a refusal leaves nothing, not even uploaded code.
+    """
+
+    is_whole: ClassVar[bool] = False
+    request_hash: str = ""
 
     @staticmethod
     def actor(request: Request) -> User:
@@ -68,18 +83,28 @@ class ApiView(APIView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         """With an Idempotency-Key, what is done and its stored answer are one transaction."""
-        if request.method not in ("POST", "PUT", "PATCH", "DELETE") or not request.headers.get("Idempotency-Key"):
+        key = request.headers.get("Idempotency-Key", "")
+        if request.method not in UNSAFE or not (key or self.is_whole):
             return self._answer(request, *args, **kwargs)
         try:
             with transaction.atomic():
                 response = self._answer(request, *args, **kwargs)
                 if response.status_code >= 400:
                     transaction.set_rollback(True)
-                elif "Idempotent-Replay" not in response:
-                    _keep(self.request, response)
+                elif key and "Idempotent-Replay" not in response:
+                    _keep(self.request, self.request_hash, response)
             return response
-        except IntegrityError:
-            return self._answer(request, *args, **kwargs)
+        except IntegrityError as clash:
+            return self._answered(key, clash)
+
+    def _answered(self, key: str, clash: IntegrityError) -> Response:
+        """What another request with the same key, which was faster, got. Other clashes are bugs."""
+        try:
+            if key:
+                _replay(self.actor(self.request), key, self.request_hash)
+        except (Replay, Problem) as known:
+            return self.finalize_response(self.request, self.handle_exception(known))
+        raise clash
 
     def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         response = super().dispatch(request, *args, **kwargs)
@@ -90,8 +115,9 @@ class ApiView(APIView):
         """After authentication, answer a repeated request from what is stored."""
         super().initial(request, *args, **kwargs)
         key = request.headers.get("Idempotency-Key", "")
-        if key and request.method in ("POST", "PUT", "PATCH", "DELETE"):
-            _replay(self.actor(request), key, _request_hash(request))
+        if key and request.method in UNSAFE:
+            self.request_hash = _request_hash(request)
+            _replay(self.actor(request), key, self.request_hash)
 
 
 class Replay(Exception):
@@ -103,9 +129,25 @@ class Replay(Exception):
 
 def _request_hash(request: Request) -> str:
     digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
-    if request.content_type == "application/json":
+    if hasattr(request.data, "lists"):
+        for name, values in sorted(request.data.lists()):
+            for value in values:
+                digest.update(f"{name}\n{len(values)}\n".encode())
+                _add(digest, value)
+    else:
         digest.update(json.dumps(request.data, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def _add(digest: Any, value: Any) -> None:
+    """A field's text, or an uploaded file's name, size and bytes."""
+    if not hasattr(value, "chunks"):
+        digest.update(f"{len(str(value))}\n{value}".encode())
+        return
+    digest.update(f"{value.name}\n{value.size}\n".encode())
+    for chunk in value.chunks():
+        digest.update(chunk)
+    value.seek(0)
 
 
 def _replay(user: User, key: str, request_hash: str) -> None:
@@ -119,12 +161,12 @@ def _replay(user: User, key: str, request_hash: str) -> None:
     raise Replay(stored)
 
 
-def _keep(request: Any, response: Response) -> None:
+def _keep(request: Any, request_hash: str, response: Response) -> None:
     headers = {name: response[name] for name in ("Location", "Retry-After") if name in response}
     IdempotencyKey.objects.create(
         user=request.user,
         key=request.headers["Idempotency-Key"],
-        request_hash=_request_hash(request),
+        request_hash=request_hash,
         status=response.status_code,
         headers=headers,
         body=json.dumps(response.data, default=str),
@@ -132,9 +174,12 @@ def _keep(request: Any, response: Response) -> None:
 
 
 def accepted(op: Operation) -> Response:
-    """202 with where to follow the operation."""
+    """202 with where to follow the operation, and what people should know about it."""
     where = f"/api/v1/workspaces/{op.workspace.slug}/operations/{op.pk}/"
-    body = {"operation": str(op.pk), "state": op.state, "kind": op.kind, "target": op.target_name, "url": where}
+    body = {
+        "operation": str(op.pk), "state": op.state, "kind": op.kind, "target": op.target_name, "url": where,
+        "warnings": op.warnings,
+    }  # fmt: skip
     return Response(body, status=202, headers={"Location": where, "Retry-After": "1"})
 
 

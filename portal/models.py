@@ -153,6 +153,11 @@ class Operation(models.Model):
         return f"operation:{self.pk}"
 
     @property
+    def warnings(self) -> list[str]:
+        """What people should know: what the action said, then what steps found."""
+        return [*self.input.get("warnings", []), *self.memo.get("warnings", [])]
+
+    @property
     def is_active(self) -> bool:
         """Whether the job still holds its target."""
         return self.state in ACTIVE_STATES

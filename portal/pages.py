@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -74,6 +75,12 @@ def listing(request: HttpRequest, rows: QuerySet[Any], *, sorts: Mapping[str, tu
 def refused(request: HttpRequest, template: str, context: dict[str, Any], problem: Problem) -> HttpResponse:
     """The form again, with what is wrong above it and what was typed still in it."""
     return render(request, template, {**context, "problem": problem, "typed": request.POST}, status=problem.status)
+
+
+def tell(request: HttpRequest, op: Operation | None) -> None:
+    """Say on the next page what an operation's action had to say: warnings, flags that moved."""
+    for sentence in op.warnings if op else []:
+        messages.warning(request, sentence)
 
 
 def news(ref: str) -> Operation | None:

@@ -48,7 +48,7 @@ def inspect_cluster(op: Operation) -> Wait | None:
     check_version(view, [version.name for version in arm.versions(view.region)])
     _take(target, view, sizes.find(view.vm_size))
     op.memo["ranges"] = list(view.authorized_ip_ranges)
-    op.memo["warnings"] = warnings
+    op.memo["warnings"] = [warning for warning in warnings if warning not in op.input.get("warnings", [])]
     return None
 
 

@@ -30,6 +30,7 @@ def store_observed(target: ComputeTarget, view: ClusterView | None, nodes: list[
         seen |= {
             "provisioning_state": view.provisioning_state, "power_state": view.power_state,
             "kubernetes_version": view.kubernetes_version, "node_count": view.node_count, "pool": view.pool,
+            "pools": [list(pool) for pool in view.pools],
         }  # fmt: skip
     if nodes is not None:
         seen |= {"nodes": nodes, "nodes_ready": sum(1 for node in nodes if node["ready"])}

@@ -29,7 +29,7 @@ def deployment_create(
         workspace=workspace, compute_target=target, name=name, wanted_replicas=config.first_replicas, created_by=actor,
         namespace=config.namespace or manifests.default_namespace(workspace.slug, workspace.pk),
     )  # fmt: skip
-    _revise(row, spec, actor, "")
+    _revise(row, spec, actor, spec.comment)
     return row
 
 
@@ -42,7 +42,7 @@ def deployment_revise(*, deployment: Deployment, spec: DeploymentSpec, actor: Us
             f"{deployment.name} runs in the namespace {deployment.namespace}, which cannot change to "
             f"{config.namespace}. Create a new one there."
         )
-    return _revise(deployment, spec, actor, "")
+    return _revise(deployment, spec, actor, spec.comment)
 
 
 @transaction.atomic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from compute import queries as compute
 from compute.models import ComputeTarget
+from compute.types import ComputeState
 from deployments import diagnose
 from deployments.models import Deployment
 from deployments.types import DeploymentState
@@ -25,6 +27,9 @@ def observe_target(target_id: int) -> None:
     rows = list(Deployment.objects.filter(compute_target_id=target_id).exclude(state=DeploymentState.DELETING))
     if target is None or not rows:
         return
+    if target.state == ComputeState.MISSING:
+        _lost(rows, target)
+        return
     try:
         found = compute.open_cluster(target).observe("Pod", selector="slipway.dev/deployment")
     except (Problem, Retryable) as trouble:
@@ -36,6 +41,14 @@ def observe_target(target_id: int) -> None:
     for row in rows:
         own = [pod for pod in pods[str(row.pk)] if pod["metadata"].get("namespace") == row.namespace]
         Deployment.objects.filter(pk=row.pk, state=row.state).update(**facts_of(row, own))
+
+
+def _lost(rows: Iterable[Deployment], target: ComputeTarget) -> None:
+    """What a cluster served that was deleted outside is lost; if the cluster comes back, it is looked at again."""
+    reason = f"Lost: {target.name} is Missing. {target.reason} Detach it, and deploy to another compute target."
+    for row in rows:
+        told = {"state": DeploymentState.UNHEALTHY, "reason": reason} if row.state in SETTLED else {}
+        Deployment.objects.filter(pk=row.pk, state=row.state).update(ready_replicas=0, **told)
 
 
 def facts_of(row: Deployment, pods: list[dict[str, Any]]) -> dict[str, Any]:

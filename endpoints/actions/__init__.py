@@ -11,7 +11,15 @@ from endpoints.actions.access import (
     token_issue,
     try_credential,
 )
-from endpoints.actions.endpoints import Draft, endpoint_create, endpoint_delete, endpoint_describe, service_create
+from endpoints.actions.endpoints import (
+    Change,
+    Draft,
+    endpoint_change,
+    endpoint_create,
+    endpoint_delete,
+    endpoint_describe,
+    service_create,
+)
 from endpoints.actions.versions import (
     endpoint_set_traffic,
     version_create,
@@ -21,8 +29,10 @@ from endpoints.actions.versions import (
 )
 
 __all__ = [
+    "Change",
     "Draft",
     "auth_set",
+    "endpoint_change",
     "endpoint_create",
     "endpoint_delete",
     "endpoint_describe",

@@ -28,6 +28,7 @@ def store_keys(endpoint: Endpoint, given: tuple[str, str] | None) -> None:
     """Store both keys, made if not given. Raises InvalidKey for keys that cannot be or are known to the gateway."""
     pair = given or (keys.make_key(), keys.make_key())
     keys.check_pair(*pair)
+    ScoringKey.objects.filter(endpoint=endpoint).delete()  # else two keys could not change places
     for slot, value in zip(Slot, pair, strict=True):
         _store_key(endpoint, slot, value)
 
@@ -94,6 +95,8 @@ def auth_set(*, endpoint: Endpoint, auth: AuthMode, actor: User, pair: tuple[str
     op = _update(endpoint, actor)
     switch(endpoint, auth, pair)
     audit.record(action="endpoint.auth_set", on=endpoint, actor=actor, operation=op, before=before, after=auth.value)
+    for slot in Slot if pair else ():
+        audit.record(action="scoring_key.set", on=endpoint, actor=actor, operation=op, after={"slot": slot.value})
     return op
 
 

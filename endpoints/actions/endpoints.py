@@ -12,7 +12,7 @@ from compute.models import ComputeTarget
 from deployments import actions as deployments
 from deployments.types import DeploymentSpec
 from endpoints import traffic
-from endpoints.actions import access, rows
+from endpoints.actions import access, rows, versions
 from endpoints.models import Endpoint, EndpointVersion
 from endpoints.types import AuthMode, EndpointKind, EndpointState, Version, VersionChange
 from portal import audit, operations
@@ -34,6 +34,16 @@ class Draft:
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one request wants to change of a service or endpoint; None and empty leave it as it is."""
+
+    spec: DeploymentSpec | None = None
+    auth: AuthMode | None = None
+    keys: tuple[str, str] | None = field(repr=False, default=None)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def service_create(*, workspace: Workspace, target: ComputeTarget, draft: Draft, actor: User) -> Operation:
@@ -80,7 +90,7 @@ def _create(
     op = operations.start(
         kind=OperationKind.SERVICE_CREATE if kind == EndpointKind.SERVICE else OperationKind.ENDPOINT_CREATE,
         on=endpoint, actor=actor, endpoint_id=endpoint.pk, version_id=version.pk, deployment_id=deployment.pk,
-        revision=deployment.revision,
+        revision=deployment.revision, warnings=rows.warnings(draft.spec),
     )  # fmt: skip
     after = {"compute_target": target.name, "auth": draft.auth.value, "versions": rows.told([replace(first)])}
     audit.record(action=f"{kind.label.lower()}.created", on=endpoint, actor=actor, operation=op, after=after)
@@ -129,6 +139,27 @@ def endpoint_describe(
         after=_described(endpoint),
     )  # fmt: skip
     return endpoint
+
+
+@transaction.atomic
+def endpoint_change(*, endpoint: Endpoint, change: Change, actor: User) -> Operation | None:
+    """All of a change or nothing of it; None when nothing has to be brought to the cluster.
+
+    `spec` is for services. Raises Invalid (422) for keys where callers do not use keys, and as `version_update`.
+    """
+    auth = change.auth or AuthMode(endpoint.auth)
+    if change.keys and auth != AuthMode.KEY:
+        raise Invalid(f"keys are given, but {endpoint.name} would not take keys: keys belong to key authentication.")
+    if change.told:
+        endpoint_describe(endpoint=endpoint, actor=actor, **change.told)
+    if change.spec is not None:
+        return versions.version_update(
+            endpoint=endpoint, version=endpoint.versions.get(), spec=change.spec, actor=actor, auth=change.auth,
+            keys=change.keys,
+        )  # fmt: skip
+    if change.keys or auth != endpoint.auth:
+        return access.auth_set(endpoint=endpoint, auth=auth, actor=actor, pair=change.keys)
+    return None
 
 
 def _described(endpoint: Endpoint) -> dict[str, Any]:

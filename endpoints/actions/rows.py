@@ -10,6 +10,8 @@ from django.db.models import F
 
 from compute.models import ComputeTarget
 from compute.types import ComputeState
+from deployments.config import DeploymentConfig
+from deployments.types import DeploymentSpec
 from endpoints import queries, traffic
 from endpoints.models import Endpoint, EndpointVersion
 from endpoints.types import Version
@@ -86,6 +88,11 @@ def store(rows: Sequence[EndpointVersion], after: Sequence[Version]) -> None:
     for row in rows:
         if row.name in wanted:
             EndpointVersion.objects.filter(pk=row.pk).update(traffic_percentile=wanted[row.name].percentile)
+
+
+def warnings(spec: DeploymentSpec) -> list[str]:
+    """What a deployment configuration asks for that is accepted and not done: never silently."""
+    return list(DeploymentConfig.parse(spec.config).warnings)
 
 
 def told(versions: Sequence[Version]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -12,7 +12,7 @@ from deployments.types import DeploymentSpec
 from endpoints import traffic
 from endpoints.actions import access, rows
 from endpoints.models import Endpoint, EndpointVersion
-from endpoints.types import AuthMode, EndpointKind, VersionChange
+from endpoints.types import AuthMode, EndpointKind, Version, VersionChange
 from portal import audit, operations
 from portal.models import Operation, User
 from portal.problems import Invalid
@@ -32,7 +32,10 @@ def endpoint_set_traffic(
     before = [row.traffic() for row in found]
     after = traffic.change(before, wanted)
     rows.store(found, after)
-    op = operations.start(kind=OperationKind.ENDPOINT_UPDATE, on=endpoint, actor=actor, endpoint_id=endpoint.pk)
+    op = operations.start(
+        kind=OperationKind.ENDPOINT_UPDATE, on=endpoint, actor=actor, endpoint_id=endpoint.pk,
+        warnings=traffic.moved(before, after),
+    )  # fmt: skip
     _record("endpoint.traffic_set", endpoint, actor, op, before, after)
     return op
 
@@ -63,6 +66,7 @@ def version_create(
     op = operations.start(
         kind=OperationKind.VERSION_CREATE, on=endpoint, actor=actor, endpoint_id=endpoint.pk, version_id=row.pk,
         deployment_id=deployment.pk, revision=deployment.revision,
+        warnings=[*traffic.moved(before, after), *rows.warnings(spec)],
     )  # fmt: skip
     _record("version.created", endpoint, actor, op, before, after, version=name)
     return op
@@ -70,17 +74,20 @@ def version_create(
 
 @transaction.atomic
 def version_update(
-    *, endpoint: Endpoint, version: EndpointVersion, spec: DeploymentSpec, actor: User, auth: AuthMode | None = None
-) -> Operation:
+    *, endpoint: Endpoint, version: EndpointVersion, spec: DeploymentSpec, actor: User, auth: AuthMode | None = None,
+    keys: tuple[str, str] | None = None,
+) -> Operation:  # fmt: skip
     """Roll a version to new models, code or configuration; if that fails, the old ones go on serving.
 
-    `auth` changes with it how callers sign in.
+    `auth` and `keys` change with it how callers sign in.
     """
     rows.check_target(endpoint.compute_target)
-    if auth is not None:
-        access.switch(endpoint, auth, None)
+    before = AuthMode(endpoint.auth)
+    if auth is not None or keys:
+        access.switch(endpoint, auth or before, keys)
     revision = deployments.deployment_revise(deployment=version.deployment, spec=spec, actor=actor)
-    return _revised(endpoint, version, revision.number, "version.updated", actor)
+    more = {"auth": auth.value} if auth not in (None, before) else {}
+    return _revised(endpoint, version, revision.number, "version.updated", actor, rows.warnings(spec), **more)
 
 
 @transaction.atomic
@@ -88,16 +95,18 @@ def version_rollback(*, endpoint: Endpoint, version: EndpointVersion, number: in
     """Roll a version to what an earlier revision was, as a new revision."""
     rows.check_target(endpoint.compute_target)
     revision = deployments.deployment_rollback(deployment=version.deployment, number=number, actor=actor)
-    return _revised(endpoint, version, revision.number, "version.rolled_back", actor, to=number)
+    return _revised(endpoint, version, revision.number, "version.rolled_back", actor, [], to=number)
 
 
 def _revised(
-    endpoint: Endpoint, version: EndpointVersion, revision: int, action: str, actor: User, **more: Any
-) -> Operation:
+    endpoint: Endpoint, version: EndpointVersion, revision: int, action: str, actor: User, warnings: list[str],
+    **more: Any,
+) -> Operation:  # fmt: skip
     is_service = endpoint.kind == EndpointKind.SERVICE
     op = operations.start(
         kind=OperationKind.SERVICE_UPDATE if is_service else OperationKind.VERSION_UPDATE, on=endpoint, actor=actor,
         endpoint_id=endpoint.pk, version_id=version.pk, deployment_id=version.deployment_id, revision=revision,
+        warnings=warnings,
     )  # fmt: skip
     after = {"version": version.name, "revision": revision, **more}
     audit.record(action=action, on=endpoint, actor=actor, operation=op, after=after)
@@ -119,9 +128,14 @@ def version_delete(*, endpoint: Endpoint, version: EndpointVersion, generation: 
     op = operations.start(
         kind=OperationKind.VERSION_DELETE, on=endpoint, actor=actor, endpoint_id=endpoint.pk, version_id=version.pk,
         deployment_id=version.deployment_id,
+        warnings=[_heir(before, version.name, heir), *traffic.moved(before, after)],
     )  # fmt: skip
     _record("version.deleted", endpoint, actor, op, before, after, version=version.name, default=heir)
     return op
+
+
+def _heir(before: Sequence[Version], name: str, heir: str) -> str:
+    return f"{name} is deleted: its {traffic.plain(traffic.configured(before)[name])} % go to {heir}."
 
 
 def _record(action: str, endpoint: Endpoint, actor: User, op: Operation, before: Any, after: Any, **more: Any) -> None:

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from compute import queries as compute
 from endpoints import actions, queries
 from endpoints.api import shapes, show, spec
-from endpoints.types import AuthMode, EndpointKind, VersionChange
+from endpoints.types import EndpointKind, VersionChange
 from portal import http
 from portal import queries as portal
 from portal.problems import InvalidShape
@@ -39,6 +39,8 @@ def wanted(data: dict[str, Any]) -> VersionChange:
 
 class EndpointList(KindView):
     """Services or endpoints of a workspace."""
+
+    is_whole = True
 
     @extend_schema(responses=shapes.EndpointRowOut(many=True))
     def get(self, request: Request, workspace: str) -> Response:
@@ -68,6 +70,8 @@ class EndpointList(KindView):
 class EndpointDetail(KindView):
     """One service or endpoint."""
 
+    is_whole = True
+
     @extend_schema(responses=shapes.EndpointOut)
     def get(self, request: Request, workspace: str, name: str) -> Response:
         """Show it with versions, shares and generation."""
@@ -83,7 +87,8 @@ class EndpointDetail(KindView):
         data = shapes.ChangeIn.parse(request.data)
         if spec.has_deployment(data) and self.kind != EndpointKind.SERVICE:
             raise InvalidShape("An endpoint's models, code and configuration are its versions': change a version.")
-        op = _change(endpoint, data, actor)
+        wanted_change = spec.change(endpoint, data, actor)
+        op = actions.endpoint_change(endpoint=endpoint, change=wanted_change, actor=actor)
         if op is not None:
             return http.accepted(op)
         return Response(show.detail(self.found(request, workspace, name, Role.READER)))
@@ -93,26 +98,6 @@ class EndpointDetail(KindView):
         """Delete it with all its versions."""
         endpoint = self.found(request, workspace, name, Role.CONTRIBUTOR)
         return http.accepted(actions.endpoint_delete(endpoint=endpoint, actor=self.actor(request)))
-
-
-def _change(endpoint: Any, data: dict[str, Any], actor: Any) -> Any:
-    """What a PATCH does, as far as it asks for it; answers the operation if one was needed."""
-    auth = AuthMode(data["auth"]) if "auth" in data else spec.auth_of(data.get("deployment_config"))
-    told = {name: data[name] for name in ("description", "tags", "properties") if name in data}
-    wanted_spec = spec.changed(endpoint, _only(endpoint), data, actor) if spec.has_deployment(data) else None
-    if told:
-        actions.endpoint_describe(endpoint=endpoint, actor=actor, **told)
-    if wanted_spec is not None:
-        return actions.version_update(
-            endpoint=endpoint, version=_only(endpoint), spec=wanted_spec, actor=actor, auth=auth
-        )
-    if auth is not None and auth != endpoint.auth:
-        return actions.auth_set(endpoint=endpoint, auth=auth, actor=actor)
-    return None
-
-
-def _only(endpoint: Any) -> Any:
-    return next(iter(endpoint.versions.all()))
 
 
 class EndpointTraffic(KindView):
@@ -133,6 +118,8 @@ class EndpointTraffic(KindView):
 class VersionList(KindView):
     """The versions of an endpoint."""
 
+    is_whole = True
+
     @extend_schema(responses=shapes.VersionOut(many=True))
     def get(self, request: Request, workspace: str, name: str) -> Response:
         """List them, the oldest first."""
@@ -144,6 +131,7 @@ class VersionList(KindView):
         """Deploy one more version; it takes its share once it is healthy."""
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
         data = shapes.VersionIn.parse(request.data)
+        spec.refuse_access(endpoint, data.get("deployment_config"))
         op = actions.version_create(
             endpoint=endpoint, name=data["version"], spec=spec.whole(endpoint.workspace, data, actor),
             wanted=wanted(data), generation=data.get("generation"), actor=actor,
@@ -153,6 +141,8 @@ class VersionList(KindView):
 
 class VersionDetail(KindView):
     """One version of an endpoint."""
+
+    is_whole = True
 
     @extend_schema(responses=shapes.VersionOut)
     def get(self, request: Request, workspace: str, name: str, version: str) -> Response:
@@ -168,6 +158,7 @@ class VersionDetail(KindView):
         endpoint, actor = self.found(request, workspace, name, Role.CONTRIBUTOR), self.actor(request)
         data = shapes.DeployIn.parse(request.data)
         row = queries.version(endpoint=endpoint, name=version)
+        spec.refuse_access(endpoint, data.get("deployment_config"))
         wanted_spec = spec.changed(endpoint, row, data, actor)
         return http.accepted(actions.version_update(endpoint=endpoint, version=row, spec=wanted_spec, actor=actor))
 

@@ -23,7 +23,7 @@ class DeployIn(Shape):
     entry_script = serializers.CharField(required=False, help_text="Path of the script in the source folder.")
     code = CodeIn(required=False)
     deployment_config = serializers.JSONField(required=False)
-    comment = serializers.CharField(required=False, allow_blank=True, max_length=500)
+    comment = serializers.CharField(required=False, allow_blank=True, max_length=255)
 
 
 class ServiceIn(DeployIn):
@@ -189,6 +189,7 @@ class EndpointAcceptedOut(Shape):
     kind = serializers.CharField()
     target = serializers.CharField()
     url = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to know: flags that moved, …")
 
 
 class LogOut(Shape):

@@ -6,6 +6,7 @@ from typing import Any
 
 from deployments import actions as deployments_actions
 from deployments import queries as deployments
+from deployments.config import DeploymentConfig
 from deployments.types import DeploymentSpec
 from endpoints import actions
 from endpoints.types import AuthMode
@@ -14,13 +15,26 @@ from portal.types import Role
 
 PARTS = ("models", "environment", "entry_script", "code", "deployment_config")
 ACCESS = ("keys", "authEnabled", "tokenAuthEnabled")
+TOLD = ("description", "tags", "properties")
 
 
 def has_deployment(data: dict[str, Any]) -> bool:
     """Whether a change concerns what runs, not only how it is described or reached."""
     config = data.get("deployment_config")
-    only_access = isinstance(config, dict) and config and set(config) <= set(ACCESS)
-    return any(name in data for name in PARTS if not (name == "deployment_config" and only_access))
+    elsewhere = isinstance(config, dict) and config and set(config) <= {*ACCESS, *TOLD}
+    return any(name in data for name in PARTS if not (name == "deployment_config" and elsewhere))
+
+
+def told(data: dict[str, Any]) -> dict[str, Any]:
+    """Description, tags and properties: the request's own, else those of its deployment configuration."""
+    config = data.get("deployment_config")
+    inner = {name: config[name] for name in TOLD if config.get(name) is not None} if isinstance(config, dict) else {}
+    checked = DeploymentConfig.parse(inner)
+    return {
+        name: data[name] if data.get(name) or name not in inner else getattr(checked, name)
+        for name in TOLD
+        if name in data or name in inner
+    }
 
 
 def auth_of(config: Any) -> AuthMode | None:
@@ -50,16 +64,30 @@ def _keys_of(config: Any) -> tuple[str, str] | None:
     return given["primaryKey"], given["secondaryKey"]
 
 
+def change(endpoint: Any, data: dict[str, Any], actor: Any) -> actions.Change:
+    """All that a request wants to change of a service or endpoint."""
+    config = data.get("deployment_config")
+    auth = AuthMode(data["auth"]) if "auth" in data else auth_of(config)
+    wanted = changed(endpoint, next(iter(endpoint.versions.all())), data, actor) if has_deployment(data) else None
+    return actions.Change(spec=wanted, auth=auth, keys=_keys_of(config), told=told(data))
+
+
+def refuse_access(endpoint: Any, config: Any) -> None:
+    """How callers sign in is the endpoint's, not a version's: refused unless it is what the endpoint has."""
+    if _keys_of(config) or auth_of(config) not in (None, endpoint.auth):
+        raise Invalid(
+            f"authEnabled, tokenAuthEnabled and keys belong to the endpoint {endpoint.name} (auth: {endpoint.auth}), "
+            "not to a version. Leave them out here, and change the endpoint."
+        )
+
+
 def draft(workspace: Any, data: dict[str, Any], actor: Any) -> actions.Draft:
     """A new service or endpoint as its action takes it."""
     config = data.get("deployment_config")
     auth, keys = auth_of(config) or AuthMode.KEY, _keys_of(config)
     if keys and auth != AuthMode.KEY:
         raise Invalid("keys are given but authEnabled is off: keys belong to key authentication.")
-    return actions.Draft(
-        name=data["name"], spec=whole(workspace, data, actor), auth=auth, keys=keys, description=data["description"],
-        tags=data["tags"], properties=data["properties"],
-    )  # fmt: skip
+    return actions.Draft(name=data["name"], spec=whole(workspace, data, actor), auth=auth, keys=keys, **told(data))
 
 
 def whole(workspace: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
@@ -73,6 +101,7 @@ def whole(workspace: Any, data: dict[str, Any], actor: Any) -> DeploymentSpec:
         entry_script=data["entry_script"],
         code=_code(workspace, data.get("code"), actor),
         config=_config(data.get("deployment_config")),
+        comment=data.get("comment", ""),
     )
 
 
@@ -86,6 +115,7 @@ def changed(endpoint: Any, version: Any, data: dict[str, Any], actor: Any) -> De
         entry_script=data.get("entry_script", now.entry_script),
         code=_code(home, data["code"], actor) if "code" in data else now.code,
         config=_config(data["deployment_config"]) if "deployment_config" in data else now.config,
+        comment=data.get("comment", ""),
     )
 
 

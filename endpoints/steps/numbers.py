@@ -14,6 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from compute import queries as compute
+from compute.types import ComputeState
 from deployments import autoscale, manifests
 from deployments.config import DeploymentConfig
 from deployments.models import Deployment
@@ -50,6 +51,9 @@ class Look:
 def look(gateway_id: int) -> None:
     """Read, scale and republish. Trouble with the cluster is logged: the next look is a second away."""
     row = Gateway.objects.select_related("compute_target__workspace").get(pk=gateway_id)
+    if row.compute_target.state == ComputeState.MISSING:  # nobody answers there any more
+        EndpointVersion.objects.filter(endpoint__compute_target_id=row.compute_target_id).update(hosts=0)
+        return
     try:
         seen = read_counters(row)
         if seen is None:

@@ -30,11 +30,12 @@ def split(request: HttpRequest, workspace: str, name: str, kind: EndpointKind) -
     endpoint = found(request, workspace, name, kind, Role.CONTRIBUTOR)
     try:
         generation, wanted = draft(request.POST, [row.name for row in endpoint.versions.all()])
-        actions.endpoint_set_traffic(
+        op = actions.endpoint_set_traffic(
             endpoint=endpoint, wanted=wanted, generation=generation, actor=pages.actor(request)
         )
     except Problem as problem:
         return _refused(request, workspace, name, kind, problem)
+    pages.tell(request, op)
     return redirect("endpoint", workspace, name)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
@@ -40,9 +41,11 @@ def create(request: HttpRequest, workspace: str, kind: EndpointKind) -> HttpResp
         op = _create(request, home, kind)
     except Problem as problem:
         return _again(request, context, problem)
+    pages.tell(request, op)
     return redirect(kind.label.lower(), workspace, op.target_name)
 
 
+@transaction.atomic
 def _create(request: HttpRequest, home: Any, kind: EndpointKind) -> Any:
     actor, posted = pages.actor(request), request.POST
     target = compute.compute_target(
@@ -64,7 +67,6 @@ def _create(request: HttpRequest, home: Any, kind: EndpointKind) -> Any:
 @login_required
 def version_create(request: HttpRequest, workspace: str, name: str, kind: EndpointKind) -> HttpResponse:
     """The form for one more version of an endpoint, filled with what the default runs."""
-    actor = pages.actor(request)
     endpoint = found(request, workspace, name, kind, Role.CONTRIBUTOR)
     rows = list(endpoint.versions.all())
     lead = next((row for row in rows if row.is_default), rows[0])
@@ -73,20 +75,27 @@ def version_create(request: HttpRequest, workspace: str, name: str, kind: Endpoi
     if request.method != "POST":
         return render(request, "endpoints/deploy.html", context)
     try:
-        version, home = request.POST.get("version", "").strip(), endpoint.workspace
-        actions.version_create(
-            endpoint=endpoint, name=version, spec=spec.whole(home, _data(request, home), actor),
-            wanted=VersionChange(share(version, request.POST.get("percentile", "0"))), generation=None, actor=actor,
-        )  # fmt: skip
+        op = _add(request, endpoint)
     except Problem as problem:
         return _again(request, context, problem)
+    pages.tell(request, op)
     return redirect("endpoint", workspace, name)
+
+
+@transaction.atomic
+def _add(request: HttpRequest, endpoint: Any) -> Any:
+    version, actor = request.POST.get("version", "").strip(), pages.actor(request)
+    data = _data(request, endpoint.workspace)
+    spec.refuse_access(endpoint, data["deployment_config"])
+    return actions.version_create(
+        endpoint=endpoint, name=version, spec=spec.whole(endpoint.workspace, data, actor),
+        wanted=VersionChange(share(version, request.POST.get("percentile", "0"))), generation=None, actor=actor,
+    )  # fmt: skip
 
 
 @login_required
 def update(request: HttpRequest, workspace: str, name: str, version: str, kind: EndpointKind) -> HttpResponse:
     """The form that rolls a service or a version to something else; code left empty stays."""
-    actor = pages.actor(request)
     endpoint = found(request, workspace, name, kind, Role.CONTRIBUTOR)
     row = queries.version(endpoint=endpoint, name=version)
     context = _context(endpoint.workspace, kind.label.lower(), "update", _filled(row))
@@ -94,15 +103,28 @@ def update(request: HttpRequest, workspace: str, name: str, version: str, kind: 
     if request.method != "POST":
         return render(request, "endpoints/deploy.html", context)
     try:
-        wanted = spec.changed(endpoint, row, _data(request, endpoint.workspace), actor)
-        actions.version_update(endpoint=endpoint, version=row, spec=wanted, actor=actor)
+        op = _update(request, endpoint, row)
     except Problem as problem:
         return _again(request, context, problem)
+    pages.tell(request, op)
     messages.success(request, "What serves goes on serving until the new revision is ready.")
     is_service = kind == EndpointKind.SERVICE
     return (
         redirect("service", workspace, name) if is_service else redirect("endpoint-version", workspace, name, version)
     )
+
+
+@transaction.atomic
+def _update(request: HttpRequest, endpoint: Any, row: Any) -> Any:
+    actor, data = pages.actor(request), _data(request, endpoint.workspace)
+    if not request.POST.get("deployment_config", "").strip():
+        now = deployments.revision_of(deployment=row.deployment).config
+        data["deployment_config"] = forms.kept(now, data["deployment_config"])
+    if endpoint.kind == EndpointKind.SERVICE:
+        return actions.endpoint_change(endpoint=endpoint, change=spec.change(endpoint, data, actor), actor=actor)
+    spec.refuse_access(endpoint, data["deployment_config"])
+    wanted = spec.changed(endpoint, row, data, actor)
+    return actions.version_update(endpoint=endpoint, version=row, spec=wanted, actor=actor)
 
 
 def _data(request: HttpRequest, home: Any) -> dict[str, Any]:

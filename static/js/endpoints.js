@@ -114,7 +114,7 @@ function editor(form) {
     form.toggleAttribute("data-dirty", isChanged());
     const summary = form.querySelector("[data-summary]");
     summary.classList.toggle("over", tooMany > 0);
-    if (tooMany > 0) summary.textContent = `The percentiles add to ${plain(sum())}: ${plain(tooMany)} too many. At most 100 is possible.`;
+    if (tooMany > 0) summary.textContent = `The percentiles add to ${plain(sum())}, and at most 100 is possible: ${rows.map((row) => `${row.name} ${plain(row.value)}`).join(", ")}. ${plain(tooMany)} too many.`;
     else if (!isChanged()) summary.textContent = "Nothing is changed.";
     else summary.textContent = [consequence(), load(now)].filter(Boolean).join(" ");
     const split = Object.entries(now ?? {}).map(([name, share]) => `${name} effective ${plain(share)} percent`);
@@ -141,12 +141,14 @@ function editor(form) {
   for (const row of rows) {
     row.range.addEventListener("input", () => give(row, Math.min(Math.round(Number(row.range.value)), limit(row))));
     row.range.step = "any"; // so that a tenth can be shown; a drag ends on a whole number, and keys step by hand
-    row.range.addEventListener("keydown", (event) => {
-      const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    const byKeys = (field, ways) => field.addEventListener("keydown", (event) => {
+      const way = ways[event.key];
       if (!way) return;
       event.preventDefault();
       give(row, Math.min(Math.max(0, row.value + way * (event.shiftKey ? 0.1 : 1)), limit(row)));
     });
+    byKeys(row.range, { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 });
+    byKeys(row.number, { ArrowUp: 1, ArrowDown: -1 });
     row.number.addEventListener("input", () => { edited = row; show(); });
     row.element.querySelectorAll("[data-give]").forEach((button) => button.addEventListener("click", () => give(row, Math.min(Number(button.dataset.give), limit(row)))));
   }
