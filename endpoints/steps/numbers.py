@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 LEAST_SECONDS = 0.5
+GAP_SECONDS = 15.0  # whether a longer time that nobody looked at ended quietly, a mean over it does not tell
 ENOUGH = 20
 LESSON = 6  # samples, which is a minute under load
 KEEP = timedelta(hours=24)
@@ -190,7 +191,7 @@ def _scale(cluster: Cluster, version: EndpointVersion, seen: Look) -> None:
     key = (version.endpoint.name, version.name)
     # Mean requests at work: their seconds over the time, or what is steadily under way if that is more.
     at_work = max(seen.answered.get(key, Tally()).seconds / seen.seconds, float(seen.steady.get(key, 0)))
-    if _asked(version, config, at_work, inf) >= deployment.wanted_replicas:
+    if seen.seconds > GAP_SECONDS or _asked(version, config, at_work, inf) >= deployment.wanted_replicas:
         _stay_busy(version, now)
     quiet = (now - (version.busy_at or version.created_at)).total_seconds()
     _follow(cluster, version, deployment, _asked(version, config, at_work, quiet), now)
@@ -205,7 +206,7 @@ def _asked(version: EndpointVersion, config: DeploymentConfig, at_work: float, q
 
 
 def _stay_busy(version: EndpointVersion, now: datetime) -> None:
-    """The load asks for all replicas that there are: a minute of quiet begins anew."""
+    """The load asks for all replicas that there are, or may have: a minute of quiet begins anew."""
     if version.busy_at is None or now - version.busy_at > BUSY_NOTE:
         EndpointVersion.objects.filter(pk=version.pk).update(busy_at=now)
     version.busy_at = now

@@ -562,6 +562,18 @@ def test_replicas_go_down_only_after_a_minute_of_quiet(up: Endpoint, kube: Kube)
     assert row.deployment.wanted_replicas == 1
 
 
+def test_after_a_time_without_a_look_the_minute_of_quiet_begins_anew(up: Endpoint, kube: Kube) -> None:
+    row = fixed(up, "a", autoScaler={"maxReplicas": 3})
+    type(row.deployment).objects.filter(pk=row.deployment_id).update(wanted_replicas=3)
+    EndpointVersion.objects.update(busy_at=timezone.now() - timedelta(days=40))
+    Gateway.objects.update(read_at=timezone.now() - timedelta(days=40))
+    numbers.look(Gateway.objects.get().pk)
+    look()
+    row.deployment.refresh_from_db()
+    assert row.deployment.wanted_replicas == 3
+    assert not kube.changed("/scale")
+
+
 def test_a_fixed_number_of_replicas_is_left_alone(up: Endpoint, kube: Kube) -> None:
     row = fixed(up, "a", numReplicas=1)
     with busy(kube, 3, 1.0):
