@@ -7,14 +7,12 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.http import UnreadablePostError
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.parsers import BaseParser, DataAndFiles
 
+from portal.bodies import CutOff, cut_off
 from portal.problems import InvalidShape
-
-
-class CutOff(InvalidShape):
-    code, title = "upload_cut_off", "The upload did not arrive whole"
 
 
 class _Tail:
@@ -42,22 +40,24 @@ class StreamedMultiPart(BaseParser):
         request = (parser_context or {})["request"]
         meta = {**request.META, "CONTENT_TYPE": media_type or request.META.get("CONTENT_TYPE", "")}
         counted = _Tail(stream)
+        handler = TemporaryFileUploadHandler(request)
         try:
-            parser = MultiPartParser(
-                meta, cast(Any, counted), [TemporaryFileUploadHandler(request)], settings.DEFAULT_CHARSET
-            )
+            parser = MultiPartParser(meta, cast(Any, counted), [handler], settings.DEFAULT_CHARSET)
             data, files = parser.parse()
-        except MultiPartParserError as error:
+        except (MultiPartParserError, UnreadablePostError) as error:
+            handler.upload_interrupted()
+            if isinstance(error, UnreadablePostError):
+                raise CutOff(str(error)) from None
             raise InvalidShape(f"The upload cannot be read: {error}.") from None
-        except OSError:
-            raise CutOff("The upload was cut off. Nothing was kept: send it again.") from None
-        _whole(meta, counted)
+        if not _is_whole(meta, counted):
+            for _, found in files.lists():
+                for file in found:
+                    file.close()
+            raise CutOff(cut_off(counted.count, str(meta.get("CONTENT_LENGTH") or "")))
         return DataAndFiles(data, files)
 
 
-def _whole(meta: Mapping[str, Any], counted: _Tail) -> None:
+def _is_whole(meta: Mapping[str, Any], counted: _Tail) -> bool:
     announced = str(meta.get("CONTENT_LENGTH") or "")
-    short = announced.isdigit() and counted.count < int(announced)
-    if short or not counted.tail.rstrip(b"\r\n").endswith(b"--"):
-        of = f" of {announced}" if announced.isdigit() else ""
-        raise CutOff(f"The upload was cut off after {counted.count}{of} bytes. Nothing was kept: send it again.")
+    is_short = announced.isdigit() and counted.count < int(announced)
+    return not is_short and counted.tail.rstrip(b"\r\n").endswith(b"--")

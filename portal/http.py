@@ -11,13 +11,14 @@ import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, UnreadablePostError
 from rest_framework import exceptions, serializers
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from portal.bodies import CutOff
 from portal.models import IdempotencyKey, Operation, User
 from portal.problems import Conflict, InvalidShape, Problem
 
@@ -229,6 +230,8 @@ def as_problem(error: Exception) -> Problem | None:
     """A Problem for expected failures of ours, Django's and DRF's; None for bugs."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, UnreadablePostError):
+        return CutOff(str(error))
     if isinstance(error, Http404):
         return _problem(404, "not_found", "There is nothing here.")
     if isinstance(error, PermissionDenied):

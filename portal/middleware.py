@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.shortcuts import render
 from django.urls import is_valid_path
 
+from portal.bodies import CutOff
 from portal.problems import Problem
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -52,15 +53,24 @@ class problems_as_pages:  # noqa: N801  (listed by name in MIDDLEWARE like the f
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Pass on."""
+        """Pass on; a form that was cut off is refused before the CSRF check misses what did not arrive."""
+        if request.method == "POST" and not request.path.startswith("/api/"):
+            try:
+                request.POST  # noqa: B018  (reads the body)
+            except UnreadablePostError as error:
+                for handler in request.upload_handlers:
+                    handler.upload_interrupted()  # removes the part of a file that came
+                return _page(request, CutOff(str(error)))
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Render expected failures; bugs go on to Django's 500."""
-        if not isinstance(error, Problem):
-            return None
-        if getattr(request, "htmx", False):
-            response = render(request, "portal/_toast.html", {"problem": error}, status=error.status)
-            response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "afterbegin"
-            return response
-        return render(request, "portal/problem.html", {"problem": error, "debug": settings.DEBUG}, status=error.status)
+        return _page(request, error) if isinstance(error, Problem) else None
+
+
+def _page(request: HttpRequest, problem: Problem) -> HttpResponse:
+    if getattr(request, "htmx", False):
+        response = render(request, "portal/_toast.html", {"problem": problem}, status=problem.status)
+        response["HX-Retarget"], response["HX-Reswap"] = "#toasts", "afterbegin"
+        return response
+    return render(request, "portal/problem.html", {"problem": problem, "debug": settings.DEBUG}, status=problem.status)
