@@ -27,12 +27,7 @@ def caller(house: House) -> Caller:
     """Who scores at `main`."""
     api = house.api()
     key = api.call("POST", "endpoints/main/keys/")["primary"]
-    made = Caller(api.get("endpoints/main/")["scoring_uri"], key)
-    with made.scoring():  # the gateway learns first how long each version takes: such changes are not counted later
-        for share in (100, 0):
-            api.follow(houses.move(api, "main", share)["url"])
-            houses.settle(house)
-    return made
+    return Caller(api.get("endpoints/main/")["scoring_uri"], key)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from portal.launcher.processes import ROOT
 
 SCRIPT = """
 import os
+import time
 
 
 def init():
@@ -33,6 +34,7 @@ def init():
 
 
 def run(data):
+    time.sleep(0.01)  # with the rest near what the gateway takes for granted: it need not learn and publish anew
     return {"model": name}
 """
 CLUSTER = "crash"
@@ -92,9 +94,14 @@ class House:
         with opener.open(request, timeout=10) as answer:
             return json.loads(answer.read())
 
-    def noted(self, kind: str) -> list[dict[str, Any]]:
-        """What the pretend cloud noted of ARM ("arm") or its clusters ("kube"): requests that changed something."""
-        lines = self.file("sandbox", f"requests-{kind}.jsonl").read_text().splitlines()
+    def noted(self, kind: str, start: int = 0) -> list[dict[str, Any]]:
+        """What the pretend cloud noted of ARM ("arm") or its clusters ("kube"): requests that changed something.
+
+        `start`: the byte of the file to begin at.
+        """
+        with self.file("sandbox", f"requests-{kind}.jsonl").open("rb") as file:
+            file.seek(start)
+            lines = [line for line in file.read().split(b"\n")[:-1] if line]
         return [line for line in map(json.loads, lines) if line["effective"]]
 
     def kill(self, name: str) -> None:
@@ -175,12 +182,16 @@ def move(api: Api, endpoint: str, share: float) -> dict[str, Any]:
     return dict(api.call("PATCH", f"endpoints/{endpoint}/traffic/", body))
 
 
-def settle(house: House, quiet: float = 3) -> None:
-    """Wait until nothing was changed in the clusters for some seconds."""
-    seen, since = -1, 0.0
-    end = time.monotonic() + 40
-    while seen != (now := len(house.noted("kube"))) or time.monotonic() - since < quiet:
-        assert time.monotonic() < end, "the cluster does not come to rest"
-        if seen != now:
-            seen, since = now, time.monotonic()
-        time.sleep(0.2)
+def score(uri: str) -> Any:
+    """The answer of an endpoint that needs no key."""
+    link = traffic.connect(uri)
+    _, problem, answer = traffic.ask(link, uri, "", b"{}")
+    link.close()
+    assert not problem, problem
+    return answer
+
+
+def follow(api: Api, url: str) -> None:
+    """Wait until an operation has succeeded."""
+    operation = until(lambda: found if (found := api.get(url))["state"] in ENDED else None, 90, f"{url} has ended")
+    assert operation["state"] == "Succeeded", operation["error"]

@@ -18,6 +18,7 @@ from portal.types import ACTIVE_STATES
 
 CHANGING = ("PUT", "POST", "PATCH", "DELETE")
 ARM_CHANGES = ("put_cluster", "scale", "authorize", "delete", "abort", "build_start")
+SECONDS = 120  # for one operation
 MOMENTS = ("before the step", "after a change outside", "between call and commit", "after the commit")
 
 
@@ -68,12 +69,16 @@ class Killer:
 
         patch.setattr(owner, name, deadly)
 
-    def run(self, op: Operation, seconds: float = 120) -> Operation:
-        """Advance the operation to its end; after each death its lease is over at once and the engine goes on."""
+    def run(self, op: Operation, each: Callable[[Operation], None] = lambda _: None) -> Operation:
+        """Advance the operation to its end; after each death its lease is over at once and the engine goes on.
+
+        `each` is called before each advance.
+        """
         self.met.clear()
-        end = time.monotonic() + seconds
+        end = time.monotonic() + SECONDS
         while op.state in ACTIVE_STATES:
             assert time.monotonic() < end, (op.kind, op.step, op.note)
+            each(op)
             Operation.objects.filter(pk=op.pk).update(due_at=timezone.now(), leased_until=None)
             op.refresh_from_db()
             self._op = op

@@ -1,52 +1,84 @@
-"""SIGKILL of each process in a traffic change, a create and a deploy: all end rightly, once, and scoring goes on."""
+"""SIGKILL of each process in a traffic change, a create and a deploy: all end rightly, once, and scoring goes on.
+
+Each process dies twice: right after a traffic change was accepted; and the moment a traffic change has reached the
+cluster (nobody has noted that yet), while a cluster is being made and a service is being deployed.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import signal
+import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from portal.launcher.demo.client import Api
-from tests.journeys.crash.house import Caller, House, move, target, until, what
+from tests.journeys.crash.house import Caller, House, follow, move, score, target, until, what
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 SILENT = ("web", "worker", "beat", "broker")  # what a caller must not notice
 VICTIMS = (*SILENT, "sandbox", "envoy")
 BACK_SECONDS, SERVING_SECONDS = 30, 20
+PUBLISHED = "/configmaps/gateway-config$"
 
 
-def victim(house: House, name: str) -> int:
-    """The process to kill."""
+def pid_of(house: House, name: str) -> int | None:
+    """The process to kill; None while it is not back."""
     if name != "envoy":
-        return house.pids()[name]
+        return house.pids().get(name)
     pods = house.admin("GET", "state")["pods"]
     pids = [pid for pod in pods if pod["name"].startswith("slipway-gateway") for pid in pod["pids"]]
-    return next(pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "envoy")
+    named = [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == "envoy"]
+    return named[0] if named else None
 
 
-def kill(house: House, name: str) -> float:
-    """SIGKILL it; when that was."""
-    os.kill(victim(house, name), signal.SIGKILL)
-    return time.monotonic()
+class Death:
+    """One SIGKILL, now or when the cloud's log says so."""
 
+    def __init__(self, house: House, name: str) -> None:
+        self._house, self._name = house, name
+        self._pid = until(lambda: pid_of(house, name), BACK_SECONDS, f"{name} runs")
+        self.at = 0.0
 
-def back(house: House, name: str, caller: Caller, died: float) -> None:
-    """It runs again under a new pid, and callers are answered again."""
-    if name in SILENT:
-        until(lambda: len(house.pids()) == 6, BACK_SECONDS, f"{name} is back")
-        return
-    caller.last_good = 0
-    until(lambda: caller.last_good > died + 0.5, BACK_SECONDS, "pods serve")
-    bad = [when for when, _ in caller.failures if when >= died]
-    assert not bad or max(bad) - died <= SERVING_SECONDS
-    until(lambda: len(house.pids()) == 6, BACK_SECONDS, f"{name} is back")
+    def strike(self) -> None:
+        """Now."""
+        os.kill(self._pid, signal.SIGKILL)
+        self.at = time.monotonic()
+
+    def when_noted(self, pattern: str) -> threading.Thread:
+        """The moment the clusters' log has a change of what matches; join it to know that it happened."""
+        log = self._house.file("sandbox", "requests-kube.jsonl")
+        start = log.stat().st_size
+
+        def watch() -> None:
+            end = time.monotonic() + BACK_SECONDS
+            while not any(re.search(pattern, line["path"]) for line in self._house.noted("kube", start)):
+                if time.monotonic() > end:
+                    return
+                time.sleep(0.001)
+            self.strike()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        return thread
+
+    def is_over(self, caller: Caller) -> None:
+        """It runs again under a new pid, and callers are answered again."""
+        assert self.at, "nobody died"
+
+        def again() -> bool:
+            return pid_of(self._house, self._name) not in (None, self._pid)
+
+        until(again, BACK_SECONDS - (time.monotonic() - self.at), f"{self._name} is back under a new pid")
+        until(lambda: caller.last_good > self.at + 0.5, BACK_SECONDS, "pods serve")
+
+    def explains(self, failure: tuple[float, str], name: str) -> bool:
+        """Whether a call may have failed by it: only while there were no pods, or no gateway."""
+        return name not in SILENT and self.at <= failure[0] <= self.at + SERVING_SECONDS
 
 
 def changes(house: House, since: dict[str, int], kind: str, pattern: str) -> Counter[str]:
@@ -59,38 +91,64 @@ def so_far(house: House) -> dict[str, int]:
     return {kind: len(house.noted(kind)) for kind in ("arm", "kube")}
 
 
-def change_traffic(house: House, api: Api, caller: Caller, name: str) -> None:
-    before = api.get("endpoints/main/")["versions"]["v2"]["configured_share"]
-    wanted = 0 if before else 100
-    since = so_far(house)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(move, api, "main", wanted)
-        time.sleep(0.05)
-        died = kill(house, name)
-        api.follow(asked.result()["url"])
-    back(house, name, caller, died)
+def other_share(api: Api) -> int:
+    """All of the traffic to the version that has none now: the share of v2."""
+    return 0 if api.get("endpoints/main/")["versions"]["v2"]["configured_share"] else 100
+
+
+def is_in_force(api: Api, caller: Caller, wanted: int) -> None:
+    """The change is what the portal shows, and what callers meet."""
     shown = api.get("endpoints/main/")["versions"]["v2"]
     assert (shown["configured_share"], shown["effective_share"]) == (wanted, wanted)
     time.sleep(1)
     caller.counted.clear()
     until(lambda: caller.counted.total() >= 30, 10, "answers")
     assert set(caller.counted) == {"v2" if wanted else "v1"}
-    (count,) = changes(house, since, "kube", "/configmaps/gateway-config$").values()
-    # One for the change; the gateway may also have learned anew how long each of the two versions takes.
-    assert 1 <= count <= 3
 
 
-def create_and_deploy(house: House, api: Api, caller: Caller, name: str, cluster: str) -> None:
-    since = so_far(house)
-    made = api.call("POST", "compute-targets/", target(f"k-{name}"))
+def was_published(house: House, since: dict[str, int], name: str, times: int) -> None:
+    """The gateway's routes were written that often; when all pods die, each version's health is a change of its own."""
+    (count,) = changes(house, since, "kube", PUBLISHED).values()
+    assert count == times or (name == "sandbox" and times < count <= times + 4)
+
+
+def change_traffic(house: House, api: Api, caller: Caller, name: str) -> Death:
+    """A change whose accepting is the last that the process sees."""
+    wanted, since, death = other_share(api), so_far(house), Death(house, name)
+    accepted = move(api, "main", wanted)
+    death.strike()
+    follow(api, accepted["url"])
+    death.is_over(caller)
+    is_in_force(api, caller, wanted)
+    was_published(house, since, name, 1)
+    return death
+
+
+def change_all(house: House, api: Api, caller: Caller, name: str, cluster: str) -> Death:
+    """A create, a deploy and a traffic change that have all reached the cloud when the process dies."""
+    wanted, since, death = other_share(api), so_far(house), Death(house, name)
     service = {"name": f"s-{name}", "compute_target": cluster, **what("namer:1", authEnabled=False)}
-    deployed = api.call("POST", "services/", service)
-    until(lambda: changes(house, since, "arm", f"/managedClusters/k-{name}-"), 30, "a cluster is being made")
-    until(lambda: changes(house, since, "kube", f"/deployments/s-{name}-"), 30, "a workload is there")
-    died = kill(house, name)
-    back(house, name, caller, died)
-    for op in (made, deployed):
-        api.follow(op["url"])
+    started = [
+        api.call("POST", "services/", service)["url"],
+        api.call("POST", "compute-targets/", target(f"k-{name}"))["url"],
+    ]
+    until(lambda: changes(house, since, "kube", f"/deployments/s-{name}-"), 30, "a workload is there", 0.02)
+    until(lambda: changes(house, since, "arm", f"/managedClusters/k-{name}-"), 30, "a cluster is being made", 0.02)
+    assert [api.get(url)["state"] for url in started] == ["Running", "Running"]
+    dying = death.when_noted(PUBLISHED)
+    started.append(move(api, "main", wanted)["url"])
+    dying.join()
+    for url in started:
+        follow(api, url)
+    death.is_over(caller)
+    is_in_force(api, caller, wanted)
+    was_published(house, since, name, 3)  # the split; the new service's replicas, and then its route
+    is_made_once(house, api, since, name)
+    return death
+
+
+def is_made_once(house: House, api: Api, since: dict[str, int], name: str) -> None:
+    """The cluster and the service of `change_all` are there, and each object was made once."""
     shown = [api.get(path) for path in (f"compute-targets/k-{name}/", f"services/s-{name}/")]
     assert [row["state"] for row in shown] == ["Succeeded", "Healthy"]
     clusters = changes(house, since, "arm", f"^((?!listCluster).)*/managedClusters/k-{name}-[^/]*$")
@@ -101,16 +159,6 @@ def create_and_deploy(house: House, api: Api, caller: Caller, name: str, cluster
     assert score(shown[1]["scoring_uri"]) == {"model": "one"}
 
 
-def score(uri: str) -> Any:
-    from portal.launcher.demo import traffic
-
-    link = traffic.connect(uri)
-    _, problem, answer = traffic.ask(link, uri, "", b"{}")
-    link.close()
-    assert not problem
-    return answer
-
-
 @pytest.mark.parametrize("name", VICTIMS)
 def test_a_process_killed_in_a_traffic_change_a_create_and_a_deploy(
     house: House, caller: Caller, cluster: str, name: str
@@ -119,7 +167,6 @@ def test_a_process_killed_in_a_traffic_change_a_create_and_a_deploy(
     caller.failures.clear()
     with caller.scoring():
         until(lambda: caller.counted, 10, "the first answer")
-        change_traffic(house, api, caller, name)
-        create_and_deploy(house, api, caller, name, cluster)
-    if name in SILENT:
-        assert caller.failures == []
+        deaths = [change_traffic(house, api, caller, name), change_all(house, api, caller, name, cluster)]
+    unexplained = [bad for bad in caller.failures if not any(death.explains(bad, name) for death in deaths)]
+    assert unexplained == []
