@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from compute.sandbox.controllers import disruption, fit
 from compute.sandbox.controllers.base import Context, Controller, Doc, Key, condition, is_over, key_of, moment
-from compute.sandbox.kube.deletion import MIRROR
 from compute.sandbox.kube.errors import ApiError
 from compute.sandbox.kube.store import Store
 from compute.sandbox.kube.times import stamp
@@ -18,11 +17,6 @@ _ASK_AGAIN_SECONDS = 1.0
 
 class DrainRefused(Exception):
     """A node could not be emptied in time; the text names the pods that stayed and why."""
-
-
-def is_mirror(pod: Doc) -> bool:
-    """Whether the pod belongs to its node and goes with it."""
-    return MIRROR in (pod["metadata"].get("annotations") or {})
 
 
 class Machines(Controller):
@@ -59,7 +53,7 @@ class Machines(Controller):
         self._taint(key, node, lost=True)
         for pod in pods:
             self._not_ready(key.cluster, pod)
-        waits = [self._evict_in(key.cluster, pod, ready) for pod in pods if not is_mirror(pod)]
+        waits = [self._evict_in(key.cluster, pod, ready) for pod in pods]
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _pods(self, key: Key) -> list[Doc]:
@@ -121,8 +115,7 @@ async def drain(context: Context, cluster: str, node: str) -> None:
     store, until = context.store, context.clock.time() + _DRAIN_SECONDS
     why: dict[str, str] = {}
     while True:
-        here = store.list(cluster, "pods", where=lambda pod: bool(pod["spec"].get("nodeName") == node))
-        left = [pod for pod in here if not is_mirror(pod)]
+        left = store.list(cluster, "pods", where=lambda pod: bool(pod["spec"].get("nodeName") == node))
         if not left or store.get(cluster, "nodes", None, node) is None:
             return
         lost = _is_lost(store.get(cluster, "nodes", None, node))

@@ -195,8 +195,6 @@ class Clusters:
                 spec, version=doc["version"], region=doc["region"], subscription_group=where, moment=moment
             )
             self.store.create(cluster_id, "nodes", node)
-        if self.store.get(cluster_id, "pods", "kube-system", f"kube-proxy-{spec.name}") is None:
-            self.store.create(cluster_id, "pods", nodes.mirror_pod(spec, moment))
 
     async def _remove_node(self, cluster_id: str, name: str) -> None:
         if self.drainer is not None:

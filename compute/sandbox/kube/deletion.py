@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 FOREGROUND = "foregroundDeletion"
-MIRROR = "kubernetes.io/config.mirror"
 
 
 def uid_mismatch(asked: str, real: str) -> str:
@@ -107,8 +106,7 @@ def _grace(resource: str, obj: Json, asked: int | None) -> int:
     if resource != "pods":
         return 0
     done = obj.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    mirror = MIRROR in obj["metadata"].get("annotations", {})
-    if done or mirror or not obj.get("spec", {}).get("nodeName"):
+    if done or not obj.get("spec", {}).get("nodeName"):
         return 0
     wanted = obj["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked
     running_out = obj["metadata"].get("deletionGracePeriodSeconds")

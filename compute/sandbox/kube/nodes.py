@@ -1,9 +1,7 @@
-"""Node objects: what a machine of a size can give to pods, and its mirror pod."""
+"""Node objects: what a machine of a size can give to pods."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from compute.sandbox.kube.deletion import MIRROR
 
 Json = dict[str, Any]
 POOL_LABEL = "kubernetes.azure.com/agentpool"
@@ -80,47 +78,6 @@ def conditions(moment: str, *, ready: bool, old: list[Json] | None = None) -> li
         row["lastTransitionTime"] = before["lastTransitionTime"] if same and before else moment
         row["lastHeartbeatTime"] = moment
     return rows
-
-
-def mirror_pod(spec: NodeSpec, moment: str) -> Json:
-    """The system pod that stands for what AKS itself asks of a node. It has no process."""
-    container: Json = {"name": "kube-proxy", "image": "mcr.microsoft.com/oss/kubernetes/kube-proxy:sandbox"}
-    container |= {"resources": {"requests": {"cpu": "100m"}}, "imagePullPolicy": "IfNotPresent"}
-    container |= {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
-    state = {"name": "kube-proxy", "ready": True, "started": True, "restartCount": 0, "image": container["image"]}
-    state |= {"imageID": "", "state": {"running": {"startedAt": moment}}}
-    kinds = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-    return {
-        "metadata": {
-            "name": f"kube-proxy-{spec.name}",
-            "namespace": "kube-system",
-            "labels": {"component": "kube-proxy", "tier": "node"},
-            "annotations": {MIRROR: "sandbox", "kubernetes.io/config.source": "sandbox"},
-        },
-        "spec": {
-            "nodeName": spec.name,
-            "containers": [container],
-            "hostNetwork": True,
-            "priorityClassName": "system-node-critical",
-            "priority": 2000001000,
-            "restartPolicy": "Always",
-            "dnsPolicy": "ClusterFirst",
-            "terminationGracePeriodSeconds": 30,
-            "schedulerName": "default-scheduler",
-            "securityContext": {},
-            "tolerations": [{"operator": "Exists"}],
-        },
-        "status": {
-            "phase": "Running",
-            "startTime": moment,
-            "hostIP": "127.0.0.1",
-            "podIP": "127.0.0.1",
-            "podIPs": [{"ip": "127.0.0.1"}],
-            "qosClass": "Burstable",
-            "conditions": [{"type": kind, "status": "True", "lastTransitionTime": moment} for kind in kinds],
-            "containerStatuses": [state],
-        },
-    }
 
 
 def _labels(spec: NodeSpec, region: str) -> dict[str, str]:

@@ -15,7 +15,6 @@ import aiohttp
 from compute.sandbox.clock import Clock
 from compute.sandbox.faults import Faults
 from compute.sandbox.kube.clusters import Clusters
-from compute.sandbox.kube.deletion import MIRROR
 from compute.sandbox.kube.errors import ApiError, bad_request, not_found
 from compute.sandbox.kube.kinds import KINDS
 from compute.sandbox.kube.store import Store
@@ -123,8 +122,7 @@ class KubeletManager:
 
     def _ours(self, cluster: str, doc: Doc) -> bool:
         node = doc["spec"].get("nodeName")
-        mirrored = MIRROR in (doc["metadata"].get("annotations") or {})
-        return bool(node) and not mirrored and (cluster, node) not in self._lost
+        return bool(node) and (cluster, node) not in self._lost
 
     def _begin(self, cluster: str, doc: Doc) -> None:
         pod = Pod(self, cluster, doc)

@@ -32,7 +32,10 @@ def test_the_client_reads_typed_objects_of_every_listed_kind(api, namespace):
     nodes = core.list_node().items
     assert [node.metadata.name for node in nodes] == ["aks-pool-0", "aks-pool-1"]
     assert nodes[0].status.allocatable["cpu"] == "7820m"
-    assert {pod.metadata.namespace for pod in core.list_pod_for_all_namespaces().items} >= {"kube-system"}
+    core.create_namespaced_pod(
+        namespace, {"metadata": {"name": "one"}, "spec": {"containers": [{"name": "main", "image": "b:1"}]}}
+    )
+    assert {pod.metadata.namespace for pod in core.list_pod_for_all_namespaces().items} >= {namespace}
     assert core.read_namespaced_service("kubernetes", "default").spec.cluster_ip == "10.0.0.1"
     names = {row.metadata.name for row in client.SchedulingV1Api(api).list_priority_class().items}
     assert names >= {"system-node-critical", "system-cluster-critical"}

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -55,12 +56,19 @@ def kubectl(server, namespace, tmp_path) -> Run:
     return run
 
 
+ONE: Json = {
+    "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"},
+    "spec": {"nodeName": "aks-pool-1", "containers": [{"name": "main", "image": "example/web:1"}]},
+}  # fmt: skip
+
+
 def test_get_prints_nodes_pods_and_deployments_of_all_namespaces(kubectl, namespace):
     kubectl("apply", "-f", "-", send=WEB)
+    kubectl("apply", "-f", "-", send=ONE)
     out = kubectl("get", "nodes,pods,deployments", "-A").stdout
     rows = [line.split() for line in out.splitlines()]
     assert ["node/aks-pool-0", "Ready", "<none>"] in [row[:3] for row in rows]
-    assert ["kube-system", "pod/kube-proxy-aks-pool-0", "1/1", "Running", "0"] in [row[:5] for row in rows]
+    assert [namespace, "pod/one", "0/1", "Pending", "0"] in [row[:5] for row in rows]
     assert [namespace, "deployment.apps/web", "0/2", "0", "0"] in [row[:5] for row in rows]
 
 
@@ -71,7 +79,8 @@ def test_describe_shows_a_node_and_a_deployment_with_its_events(server, kubectl,
     text = kubectl("describe", "deployment", "web").stdout
     assert "StrategyType:           RollingUpdate" in text
     assert "ScalingReplicaSet" in text
-    assert "kube-proxy-aks-pool-1" in kubectl("describe", "node", "aks-pool-1").stdout
+    kubectl("apply", "-f", "-", send=ONE)
+    assert re.search(rf"{namespace} +one +0", kubectl("describe", "node", "aks-pool-1").stdout)
 
 
 def test_scale_label_annotate_and_set_image_change_the_deployment(server, kubectl, namespace):

@@ -139,9 +139,14 @@ def test_label_selectors_choose_by_equality_and_by_set(http, namespace):
     assert http("GET", path, labelSelector="a==b==c").status_code == 400
 
 
-def test_field_selectors_choose_by_the_offered_fields(http):
-    rows = http("GET", "api/v1/pods", fieldSelector="spec.nodeName=aks-pool-1,status.phase=Running").json()["items"]
-    assert [row["metadata"]["name"] for row in rows] == ["kube-proxy-aks-pool-1"]
+def test_field_selectors_choose_by_the_offered_fields(http, namespace):
+    for name in ("aks-pool-0", "aks-pool-1"):
+        spec = {"nodeName": name, "containers": [{"name": "main", "image": "example/web:1"}]}
+        made = http("POST", f"{CORE}/{namespace}/pods", {"metadata": {"name": f"on-{name}"}, "spec": spec})
+        assert made.status_code == 201, made.text
+    choice = f"metadata.namespace={namespace},spec.nodeName=aks-pool-1,status.phase=Pending"
+    rows = http("GET", "api/v1/pods", fieldSelector=choice).json()["items"]
+    assert [row["metadata"]["name"] for row in rows] == ["on-aks-pool-1"]
     answer = http("GET", "api/v1/pods", fieldSelector="spec.color=red")
     assert (answer.status_code, answer.json()["message"]) == (400, "field label not supported: spec.color")
 
