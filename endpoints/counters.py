@@ -28,6 +28,12 @@ class Tally:
     seconds: float = 0.0
     buckets: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def mean_seconds(self) -> float | None:
+        """The mean time of the answers whose time is known: Envoy adds times up to a second after it counts answers."""
+        timed = max(self.buckets.values(), default=0)
+        return self.seconds / timed if timed else None
+
     def plus(self, other: Tally) -> Tally:
         """Both together."""
         bounds = self.buckets.keys() | other.buckets.keys()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -174,8 +175,8 @@ def _adapt(version: EndpointVersion, seen: Look) -> None:
     if seen.answered.get((version.endpoint.name, version.name), Tally()).requests < ENOUGH:
         return
     rows = TrafficSample.objects.filter(endpoint=version.endpoint, version=version.name).order_by("-at")[:LESSON]
-    load = [(sum(n for code, n in row.codes.items() if code not in counters.NOT_ANSWERED), row.seconds) for row in rows]
-    measured = max(1, round(1000 * sum(seconds for _, seconds in load) / sum(count for count, _ in load)))
+    mean = reduce(Tally.plus, (Tally(0, row.seconds, row.buckets) for row in rows), Tally()).mean_seconds
+    measured = max(1, round(1000 * mean)) if mean is not None else version.expected_ms
     if not version.expected_ms / 2 < measured < version.expected_ms * 2:
         EndpointVersion.objects.filter(pk=version.pk).update(expected_ms=measured)
 

@@ -75,3 +75,8 @@ def test_gauges_are_summed_per_version() -> None:
     )
     assert counters.gauges(page, counters.ACTIVE) == {("iris", "a"): 7}
     assert counters.gauges(page, counters.HOSTS) == {("iris", "a"): 2}
+
+
+def test_the_mean_time_is_of_the_answers_whose_time_is_known() -> None:
+    assert Tally(40, 0.3, {"5000": 10, "25000": 30}).mean_seconds == pytest.approx(0.01)
+    assert Tally(40).mean_seconds is None

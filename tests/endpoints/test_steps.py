@@ -431,10 +431,11 @@ def test_how_long_a_score_takes_is_learned_and_one_unusual_second_unlearns_nothi
         TrafficSample.objects.all().delete()
         for age in range(10, 60, 10):
             at = timezone.now() - timedelta(seconds=age)
-            rest = {"codes": {"200": 1000}, "seconds": seconds}
+            rest = {"codes": {"200": 1000}, "seconds": seconds, "buckets": {"25000": 0, "50000": 1000}}
             TrafficSample.objects.create(endpoint=up, version="a", at=at, **(rest if seconds else {}))
         look()
         answered(kube)
+        time.sleep(1.1)  # times are added up each second
         look()
         version.refresh_from_db()
         assert version.expected_ms in range(expected, expected + 10)
