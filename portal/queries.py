@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from portal.models import ApiToken, AuditEvent, Beat, Membership, Operation, OperationLog, Team, User, Workspace
-from portal.operations.plans import step_names
+from portal.operations.plans import plan_of, step_names
 from portal.problems import Forbidden, NotFound
 from portal.secrets import fingerprint
 from portal.types import OperationState, Role
@@ -97,12 +97,15 @@ def operation_percent(*, op: Operation) -> int:
     """The share of steps that are done, 0 to 100; what failed keeps the share that it reached."""
     if op.state == OperationState.SUCCEEDED:
         return 100
-    steps = len(step_names(op)) or 1
-    return min(99, round(100 * op.step / steps))
+    steps = len(plan_of(op.kind).steps) or 1
+    return min(99, round(100 * (_failed_step(op) if op.is_undoing else op.step) / steps))
 
 
 def operation_steps(*, op: Operation) -> list[dict[str, Any]]:
-    """The steps in order with state (waiting, running, done, failed) and times, from the log."""
+    """The steps in order with state (waiting, running, done, failed) and times, from the log.
+
+    Of an operation that is undone: those up to the one that failed, then those of the undo.
+    """
     times: dict[str, dict[str, Any]] = {}
     for line in operation_log(op=op).exclude(event="line"):
         mark = times.setdefault(line.step, {"started_at": None, "ended_at": None})
@@ -111,10 +114,21 @@ def operation_steps(*, op: Operation) -> list[dict[str, Any]]:
         elif line.event in ("done", "failed"):
             mark["ended_at"] = line.at
     empty = {"started_at": None, "ended_at": None}
-    return [
-        {"name": name, "state": _step_state(op, index), **times.get(name, empty)}
-        for index, name in enumerate(step_names(op))
-    ]
+    states = [*_undone(op), *((name, _step_state(op, index)) for index, name in enumerate(step_names(op)))]
+    return [{"name": name, "state": state, **times.get(name, empty)} for name, state in states]
+
+
+def _undone(op: Operation) -> list[tuple[str, str]]:
+    if not op.is_undoing:
+        return []
+    failed = _failed_step(op)
+    steps = plan_of(op.kind).steps[: failed + 1]
+    return [(step.name, "done" if index < failed else "failed") for index, step in enumerate(steps)]
+
+
+def _failed_step(op: Operation) -> int:
+    """The step at which the operation turned back."""
+    return int(op.memo.get("_failed_step", 0))
 
 
 def _step_state(op: Operation, index: int) -> str:
