@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -72,6 +72,23 @@ def _node(node: dict[str, Any], used: list[float]) -> dict[str, Any]:
 
 def _is_ready(status: dict[str, Any]) -> bool:
     return any(item.get("type") == "Ready" and item.get("status") == "True" for item in status.get("conditions") or [])
+
+
+def asked_text(pod: dict[str, Any]) -> str:
+    """What a pod asks for, for people: "0.5 CPU, 1 GiB of memory"."""
+    cpu, memory, gpus = requests_of(pod)
+    words = ((cpu, "CPU", 1), (memory, "GiB of memory", GIB), (gpus, "GPU", 1))
+    return ", ".join(f"{round(asked / unit, 3):g} {word}" for asked, word, unit in words if asked)
+
+
+def room(observed: Sequence[dict[str, Any]]) -> str:
+    """The most that one node has free of each, and which node that is; empty when there is no node."""
+    words = (("cpu_free", "CPU", 1), ("memory_free", "memory in GiB", GIB))
+    most = [
+        (max(observed, key=lambda node: float(node[key])), key, word, unit) for key, word, unit in words if observed
+    ]
+    found = [f"{word} {round(node[key] / unit, 3):g} ({node['name']})" for node, key, word, unit in most]
+    return f"The most that one node has free: {', '.join(found)}." if found else ""
 
 
 def scale_warnings(observed: list[dict[str, Any]], count: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from compute import fit
 from deployments.types import DeploymentState
 
 Json = dict[str, Any]
@@ -56,14 +57,21 @@ def _of_pod(pod: Json) -> Trouble | None:
     name, status = str(pod["metadata"]["name"]), pod.get("status") or {}
     for item in status.get("conditions") or []:
         if item["type"] == "PodScheduled" and item["status"] == "False" and item.get("reason") == "Unschedulable":
-            text = f"The replica {name} fits on no node: {item.get('message', '')}"
-            return Trouble("Unschedulable", text, name, DeploymentState.UNSCHEDULABLE)
+            return Trouble(
+                "Unschedulable", _misfit(pod, str(item.get("message", ""))), name, DeploymentState.UNSCHEDULABLE
+            )
     for group in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(group) or []:
             found = _of_container(name, container, group == "initContainerStatuses")
             if found is not None:
                 return found
     return None
+
+
+def _misfit(pod: Json, message: str) -> str:
+    asked = fit.asked_text(pod)
+    wish = f"asks for {asked} and " if asked else ""
+    return f"The replica {pod['metadata']['name']} {wish}fits on no node: {message.partition(' preemption:')[0]}"
 
 
 def _of_container(pod: str, container: Json, is_init: bool) -> Trouble | None:
@@ -113,6 +121,16 @@ def events_text(events: Iterable[Json], pod: str) -> str:
     own = [event for event in events if (event.get("involvedObject") or {}).get("name") == pod]
     own.sort(key=lambda event: str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp") or ""))
     return "\n".join(f"{event.get('type')} {event.get('reason')}: {event.get('message')}" for event in own[-10:])
+
+
+def build_cause(log: str) -> str:
+    """The line of a build's log that says why it failed: uv's reason, pip's last error, else the last error or line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for mark in ("Because ", "ERROR: ", "rror", ""):
+        found = next((line for line in reversed(lines) if mark in line), "")
+        if found:
+            return (found[found.index(mark) :] if mark == "Because " else found)[:300]
+    return "there is no log"
 
 
 def last_cause(log: str) -> str:

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from compute import queries as compute
-from deployments import environments
+from deployments import diagnose, environments
 from deployments.models import Environment, Revision
 from deployments.types import EnvironmentState
 from portal import operations
@@ -148,7 +148,4 @@ def _tail(log: str) -> str:
 
 
 def _sentence(row: Environment, status: str) -> str:
-    lines = [line.strip() for line in row.log.splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if "rror" in line or "No solution" in line or "×" in line), "")
-    told = told or (lines[-1] if lines else "there is no log")
-    return f"Building {row} ended as {status}: {told[:300]}"
+    return f"Building {row} ended as {status}: {diagnose.build_cause(row.log)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
+from compute import fit
 from compute import queries as compute
 from deployments import diagnose, manifests, queries
 from deployments.config import DeploymentConfig
@@ -150,8 +151,11 @@ def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble) -> tuple[str,
     if log:
         cause = diagnose.last_cause(log)
         return log[-EVIDENCE:], f"{trouble.text} {cause}".strip()
-    events = cluster.observe("Event", namespace=row.namespace)
-    return diagnose.events_text(events, trouble.pod)[-EVIDENCE:], trouble.text
+    evidence = diagnose.events_text(cluster.observe("Event", namespace=row.namespace), trouble.pod)[-EVIDENCE:]
+    if trouble.state != DeploymentState.UNSCHEDULABLE:
+        return evidence, trouble.text
+    free = fit.room(fit.nodes(cluster.observe("Node"), cluster.observe("Pod")))
+    return evidence, f"{trouble.text} {free}".strip()
 
 
 def restore_workload(op: Operation) -> Wait | None:

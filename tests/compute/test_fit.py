@@ -58,3 +58,9 @@ def test_scaling_that_cannot_hold_what_is_deployed_is_warned_about_with_numbers(
     assert "1 of 3 nodes have 4.0" in warning
     assert fit.scale_warnings(rows, 2) == []
     assert fit.scale_warnings(rows, 5) == []
+
+
+def test_the_most_room_is_named_per_resource():
+    rows = fit.nodes([_node("a"), _node("b")], [_pod("a", "3")])
+    assert fit.room(rows).startswith("The most that one node has free: CPU 4 (b), memory in GiB ")
+    assert fit.room([]) == ""

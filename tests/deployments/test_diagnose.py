@@ -92,3 +92,32 @@ azureml_inference_server_http.server.user_script.UserScriptException: Caught an 
 2026-11-25 12:53:36,807 I [1] gunicorn.error - Worker exiting (pid: 1)
 """
     assert diagnose.last_cause(log) == "ValueError: no such model: 42"
+
+
+def test_what_does_not_fit_says_what_it_asks_for() -> None:
+    asks = {"resources": {"requests": {"cpu": "3900m", "memory": "1536Mi", "nvidia.com/gpu": "1"}}}
+    found = pod({"conditions": [{**UNSCHEDULABLE, "message": "0/3 nodes: cpu. preemption: 0/3 nodes: none."}]})
+    trouble = diagnose.trouble([{**found, "spec": {"containers": [asks]}}])
+    assert trouble is not None
+    asked = "asks for 3.9 CPU, 1.5 GiB of memory, 1 GPU"
+    assert trouble.text == f"The replica iris-1 {asked} and fits on no node: 0/3 nodes: cpu."
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        (
+            "error: No solution found\n  cause: Because a==9 is not there, no.\nstep failed with code 1\n",
+            "Because a==9 is not there, no.",
+        ),
+        (
+            "ERROR: No matching distribution found for a==9\nError: failed during run, err: exit status 1\n",
+            "ERROR: No matching distribution found for a==9",
+        ),
+        ("fetching\nerror: no such host\nbye\n", "error: no such host"),
+        ("one\ntwo\n\n", "two"),
+        ("", "there is no log"),
+    ],
+)
+def test_a_builds_cause_is_the_line_that_names_the_package(log: str, cause: str) -> None:
+    assert diagnose.build_cause(log) == cause

@@ -133,6 +133,7 @@ def test_what_does_not_fit_is_unschedulable_with_the_numbers_after_a_while(
     op.memo["unschedulable_since"] -= 60
     with pytest.raises(steps.DeploymentFailed, match="3 Insufficient cpu") as caught:
         steps.await_replicas(op)
+    assert caught.value.detail.endswith("The most that one node has free: CPU 3.86 (sys-0), memory in GiB 12 (sys-0).")
     assert caught.value.extras["evidence"] == f"Warning FailedScheduling: {message}"
     op.state, op.error = OperationState.FAILED, caught.value.as_dict()
     steps.settle_deployment(op)
