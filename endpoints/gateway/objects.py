@@ -29,7 +29,7 @@ COMPONENT = "slipway-gateway"
 SELECTOR = f"app.kubernetes.io/name={COMPONENT}"
 HOLDERS = {"Secret": "gateway-secret", "ConfigMap": "gateway-config"}  # of the files that change
 HOME = "/srv/slipway"
-DRAIN_SECONDS = 5
+DRAIN_SECONDS, LONGEST_DRAIN_SECONDS = 5, 300  # until callers know of another gateway; for scores under way
 USER = 65532
 COMPANION = Path(__file__).parent.parent / "pod" / "companion.py"
 
@@ -129,7 +129,7 @@ def _pod(view: GatewayView) -> Json:
     return {
         "serviceAccountName": COMPONENT,
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": DRAIN_SECONDS + 10,
+        "terminationGracePeriodSeconds": LONGEST_DRAIN_SECONDS + 15,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -139,7 +139,7 @@ def _pod(view: GatewayView) -> Json:
         },
         "topologySpreadConstraints": [spread],
         "initContainers": [_companion(view, "first-replicas", "init")],
-        "containers": [_envoy(view), _companion(view, "companion", "watch")],
+        "containers": [_envoy(view), _companion(view, "companion", "watch") | _before_end(*_drain())],
         "volumes": _volumes(),
     }
 
@@ -181,8 +181,16 @@ def _container(name: str, image: str, command: list[str], *, asks: tuple[str, st
 def _companion(view: GatewayView, name: str, mode: str) -> Json:
     command = ["python", "-u", "boot/companion.py", mode]
     return _container(
-        name, view.companion_image, command, asks=("10m", "32Mi"), memory="96Mi", mounts="boot config eds token"
+        name, view.companion_image, command, asks=("10m", "32Mi"), memory="96Mi", mounts="boot config eds run token"
     )
+
+
+def _drain() -> list[str]:
+    return ["python", "boot/companion.py", "drain", str(DRAIN_SECONDS), str(LONGEST_DRAIN_SECONDS)]
+
+
+def _before_end(*command: str) -> Json:
+    return {"lifecycle": {"preStop": {"exec": {"command": list(command)}}}}
 
 
 def _envoy(view: GatewayView) -> Json:
@@ -212,7 +220,7 @@ def _envoy(view: GatewayView) -> Json:
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {**probe, "periodSeconds": 2, "failureThreshold": 2},
         "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 3},
-        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        **_before_end("/bin/sh", "-c", f"sleep {DRAIN_SECONDS}; while [ -e run/draining ]; do sleep 0.2; done"),
     }
 
 

@@ -1,15 +1,19 @@
 """Tells Envoy which replicas are ready: EndpointSlices of the cluster in, one EDS file per headless Service out.
 
-Runs in the gateway pod with plain Python 3.9 or later, in the folder that holds config/, eds/ and token/.
+Runs in the gateway pod with plain Python 3.9 or later, in the folder that holds config/, eds/, run/ and token/.
 `companion.py init` writes the first files and ends; `companion.py watch` follows the cluster for good. While the
-cluster's API is away the last files stay, so scoring goes on.
+cluster's API is away the last files stay, so scoring goes on. `companion.py drain` sends Envoy's callers to another
+gateway before the pod ends.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
+import signal
+import socket
 import ssl
 import sys
 import threading
@@ -21,6 +25,7 @@ from typing import Any
 CONFIG, TABLE, TOKEN, AUTHORITY, OUT = "config/companion.json", "config/cds.json", "token/token", "token/ca.crt", "eds"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 WATCH_SECONDS, SOCKET_SECONDS, LONGEST_PAUSE = 50, 60, 2.0
+ADMIN, DRAINING, ACTIVE = "run/admin.sock", "run/draining", "http.scoring.downstream_rq_active"
 
 
 class Expired(Exception):
@@ -202,5 +207,45 @@ def watch() -> None:
         time.sleep(0.5)
 
 
+class Admin(http.client.HTTPConnection):
+    """Envoy's admin door, a socket in the pod."""
+
+    def connect(self) -> None:
+        """As for TCP, on the socket's file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(ADMIN)
+
+    def ask(self, method: str, path: str) -> str:
+        """The body of the answer."""
+        self.request(method, path)
+        return self.getresponse().read().decode()
+
+
+def drain(least: float, most: float) -> None:
+    """Ask callers to connect anew (each answer closes its connection), for `least` seconds so that no more come here.
+
+    Then wait, `most` seconds in all, until no score is under way. Envoy's container stays as long as run/draining does.
+    """
+    end = time.monotonic() + most
+    with open(DRAINING, "w", encoding="ascii"):
+        pass
+    try:
+        admin = Admin("envoy", timeout=5)
+        admin.ask("POST", "/healthcheck/fail")
+        time.sleep(least)
+        while admin.ask("GET", f"/stats?filter={ACTIVE}").strip() not in ("", f"{ACTIVE}: 0"):
+            if time.monotonic() > end:
+                break
+            time.sleep(0.2)
+    finally:
+        os.remove(DRAINING)
+
+
 if __name__ == "__main__":
-    {"init": init, "watch": watch}[sys.argv[1]]()
+    # As the first process of a container it would not hear of its end otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    if sys.argv[1] == "drain":
+        drain(*map(float, sys.argv[2:]))
+    else:
+        {"init": init, "watch": watch}[sys.argv[1]]()

@@ -187,6 +187,14 @@ def test_watch_follows_replicas_that_come_go_and_are_split_over_slices(cluster: 
         until(lambda: addresses(cluster, "a") == [])
 
 
+def test_watch_ends_at_once_when_it_is_asked_to(cluster: Cluster) -> None:
+    cluster.items = [slice_of("a", "10.0.0.1")]
+    process = run(cluster, "watch")
+    until(lambda: addresses(cluster, "a") == ["10.0.0.1"])
+    process.terminate()
+    assert process.wait(5) == 0
+
+
 def test_while_the_api_is_away_the_last_files_stay_and_afterwards_it_goes_on(cluster: Cluster) -> None:
     cluster.items = [slice_of("a", "10.0.0.1")]
     with watching(cluster):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from endpoints import counters, gateway, keys
+from endpoints.pod import companion
 from endpoints.types import AuthMode
 from tests.endpoints.box import Box, Replica, view
 
@@ -160,6 +161,40 @@ def test_without_a_ready_replica_503_says_so(box: Box) -> None:
     status, headers, body = box.score("empty")
     assert (status, headers["x-slipway-reason"], headers["azureml-model-deployment"]) == (503, "no-replica", "empty")
     assert "No replica" in json.loads(body)["error"]["message"]
+
+
+@pytest.fixture
+def beside(box: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
+    """Work beside the test in the gateway's folder, where a drain is called off afterwards."""
+    monkeypatch.chdir(box.folder)
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+    companion.Admin("envoy", timeout=5).ask("POST", "/healthcheck/ok")
+
+
+def test_a_drain_sends_callers_elsewhere_and_waits_for_a_score_under_way(box: Box, beside: ThreadPoolExecutor) -> None:
+    draining = box.folder / "run" / "draining"
+    score = beside.submit(box.score, "open", "", {"sleep": 1.2})
+    time.sleep(0.3)
+    assert "connection" not in box.call("/")[1]
+    drain = beside.submit(companion.drain, 0.1, 20)
+    until = time.monotonic() + 5
+    while box.call("/")[1].get("connection") != "close":
+        assert time.monotonic() < until
+    assert draining.exists()
+    assert not score.done()
+    drain.result()
+    assert score.result(0.5)[0] == 200
+    assert not draining.exists()
+
+
+def test_a_drain_is_given_up_after_the_longest_time(box: Box, beside: ThreadPoolExecutor) -> None:
+    score = beside.submit(box.score, "open", "", {"sleep": 2})
+    time.sleep(0.3)
+    companion.drain(0.1, 0.5)
+    assert not score.done()
+    assert not (box.folder / "run" / "draining").exists()
+    assert score.result()[0] == 200
 
 
 def test_a_version_that_is_only_loaded_takes_no_request(box: Box) -> None:

@@ -42,6 +42,7 @@ SCALER = {
     "autoscaleEnabled": True, "minReplicas": 1, "maxReplicas": 2, "refreshPeriodInSeconds": 1, "targetUtilization": 50,
 }  # fmt: skip
 SCRIPT = """
+import json
 import os
 import time
 
@@ -53,7 +54,7 @@ def init():
 
 
 def run(data):
-    time.sleep(0.1)
+    time.sleep(json.loads(data).get("sleep", 0.1))
     return {"model": name, "replica": os.environ["POD_IP"]}
 """
 
@@ -158,6 +159,23 @@ class Story:
                     raise
         return left
 
+    def ending(self, pod: Any) -> bool:
+        """Whether a pod was told to end, or has."""
+        found = self.cluster.list_namespaced_pod(pod.metadata.namespace).items
+        return all(row.metadata.deletion_timestamp for row in found if row.metadata.uid == pod.metadata.uid)
+
+    def gone(self, pod: Any) -> bool:
+        """Whether it has ended."""
+        found = self.cluster.list_namespaced_pod(pod.metadata.namespace).items
+        return pod.metadata.uid not in [row.metadata.uid for row in found]
+
+    def roll(self, pod: Any) -> None:
+        """What `kubectl rollout restart` does with the workload that the pod belongs to."""
+        note = {"kubectl.kubernetes.io/restartedAt": datetime.now(UTC).isoformat()}
+        body = {"spec": {"template": {"metadata": {"annotations": note}}}}
+        apps = client.AppsV1Api(self.cluster.api_client)
+        apps.patch_namespaced_deployment("slipway-gateway", pod.metadata.namespace, body)
+
     def deployed(self) -> Any:
         """What a deploy would change: revisions, and operations."""
         shown = [self.api.get(f"services/{name}/")["versions"] for name in ("steady", "busy")]
@@ -172,6 +190,19 @@ class Story:
             self.house.kill(name)
         self.house.admin("POST", "clock", {"advance": DAYS.total_seconds()})
         until(lambda: _renewed(before, self.house.pids()), 60, "the portal is back")
+        until(lambda: self._token() > soon(), 10, "a new token of the gateway's companion")
+
+    def _token(self) -> datetime:
+        """When the token was issued with which the companion follows replicas. It ends after an hour."""
+        (pod,) = self.pods("slipway-gateway")
+        text = self.house.file("sandbox", "pods", pod.metadata.uid, "volumes", "token", "token").read_text()
+        claims = jwt.decode(text, options={"verify_signature": False})
+        return datetime.fromtimestamp(claims["iat"], UTC)
+
+
+def soon() -> datetime:
+    """Almost 40 days from now."""
+    return datetime.now(UTC) + DAYS - timedelta(hours=1)
 
 
 def _renewed(before: dict[str, int], now: dict[str, int]) -> bool:
@@ -235,11 +266,6 @@ def served(story: Story, service: str, pod: Any) -> None:
         until(answers, 10, f"an answer of {pod.metadata.name}", pause=0)
 
 
-def soon() -> datetime:
-    """Almost 40 days from now."""
-    return datetime.now(UTC) + DAYS - timedelta(hours=1)
-
-
 def test_every_process_is_40_days_on_and_no_certificate_is_over(later: Story, house: House) -> None:
     with urllib.request.urlopen(f"{later.api.root}/healthz") as answer:
         assert parsedate_to_datetime(answer.headers["Date"]) > soon()
@@ -257,17 +283,6 @@ def test_every_process_is_40_days_on_and_no_certificate_is_over(later: Story, ho
     texts += [house.file("tls", "ca.pem").read_text()]
     for text in texts:
         assert x509.load_pem_x509_certificate(text.encode()).not_valid_after_utc > soon()
-
-
-def test_the_gateways_companion_has_a_new_token(later: Story, house: House) -> None:
-    (pod,) = later.pods("slipway-gateway")
-    file = house.file("sandbox", "pods", pod.metadata.uid, "volumes", "token", "token")
-
-    def issued() -> datetime:
-        claims = jwt.decode(file.read_text(), options={"verify_signature": False})
-        return datetime.fromtimestamp(claims["iat"], UTC)
-
-    until(lambda: issued() > soon(), 10, "a new token")
 
 
 def test_load_makes_the_autoscaler_start_a_replica_that_serves(later: Story) -> None:
@@ -308,3 +323,17 @@ def test_a_drained_node_gives_its_replica_to_another_node(later: Story) -> None:
         fetched(later, new)
         served(later, "steady", new)
     later.undrain(moved.spec.node_name)
+
+
+def test_a_gateway_that_is_rolled_loses_no_request_of_kept_connections(later: Story) -> None:
+    (old,) = later.pods("slipway-gateway")
+    callers, slow = [later.caller("steady") for _ in range(3)], later.caller("busy")
+    with nothing_deployed(later), ExitStack() as stack, closing(traffic.connect(slow.uri)) as link:
+        for caller in callers:
+            stack.enter_context(caller.scoring())
+        assert traffic.ask(link, slow.uri, slow.key, b"{}")[1] == ""
+        later.roll(old)
+        until(lambda: later.ending(old), 30, "a new gateway")
+        assert traffic.ask(link, slow.uri, slow.key, b'{"sleep": 7}')[1] == ""
+        until(lambda: later.gone(old), 15, "the end of the old gateway")
+    assert [caller.failures for caller in callers] == [[], [], []]
