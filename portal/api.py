@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from portal import actions, http, operations, queries
+from portal import actions, http, operations, queries, schema
 from portal.problems import NotFound
 from portal.types import OperationKind, OperationState, Role
 
@@ -244,3 +245,17 @@ def operation_json(op: Any) -> dict[str, Any]:
         "percent": queries.operation_percent(op=op),
         "actor": op.actor.username if op.actor else None,
     }
+
+
+class Docs(SpectacularSwaggerSplitView):
+    """The API's description for people: every call in a list, and a tool to try them where scripts run."""
+
+    template_name = "portal/docs.html"
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The page, or its script."""
+        response: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
+        response.data["calls"] = schema.calls
+        del response["Cross-Origin-Opener-Policy"]  # the library's loosens ours, for a sign-in that we do not have
+        return response

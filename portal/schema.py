@@ -1,9 +1,12 @@
-"""OpenAPI: our problem document beside every answer."""
+"""OpenAPI: our problem document beside every answer, and the page that shows it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 PROBLEM = {
@@ -44,3 +47,24 @@ class ProblemSchema(AutoSchema):
                     {"description": meaning, "content": {"application/problem+json": {"schema": PROBLEM}}},
                 )
         return operation
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the REST API in a list for people."""
+
+    method: str
+    path: str
+    says: str
+
+
+@cache
+def calls() -> tuple[Call, ...]:
+    """Every call in the order of the document; the same in the whole life of a process."""
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    paths: dict[str, dict[str, dict[str, Any]]] = generator.get_schema(None, public=True)["paths"]  # type: ignore[no-untyped-call]
+    return tuple(
+        Call(method.upper(), path, str(operation.get("description", "")).split("\n")[0])
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 
 import compute.urls
 import deployments.urls
@@ -24,7 +24,7 @@ api_urls = [
     path("tokens/", api.Tokens.as_view()),
     path("tokens/<int:id>/", api.TokenDetail.as_view()),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    path("docs/", api.Docs.as_view(url_name="schema"), name="docs"),
     *compute.urls.api_urls,
     *deployments.urls.api_urls,
     *endpoints.urls.api_urls,

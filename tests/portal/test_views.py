@@ -52,6 +52,23 @@ def test_each_page_has_one_main_no_inline_code_and_says_how_long_it_took(
     assert re.fullmatch(r"app;dur=\d+\.\d", response["Server-Timing"])
 
 
+def test_the_page_of_the_rest_api_lists_every_call_without_scripts_too(
+    workspace: Workspace, visitor: Client, owner: User
+) -> None:
+    response = visitor.get("/api/v1/docs/")
+    text = response.content.decode()
+    assert (response.status_code, text.count("<main"), text.count("<h1")) == (200, 1, 1)
+    assert not INLINE.search(text)
+    assert "unsafe" not in response["Content-Security-Policy"] + response["Cross-Origin-Opener-Policy"]
+    document = visitor.get("/api/v1/schema/", headers={"Accept": "application/json"}).json()
+    named = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert len(named) > 50
+    listed = re.findall(r"<noscript>.*</noscript>", text, re.DOTALL)[0]
+    assert {tuple(each.split(" ")) for each in re.findall(r"<code>(.*?)</code>", listed)} == named
+    script = re.findall(r'src="(/api/v1/docs/[^"]+)"', text)[0]
+    assert "SwaggerUIBundle" in visitor.get(script).content.decode()
+
+
 @pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("/w/")])
 def test_a_stranger_finds_no_page_of_another_team(full: Workspace, client: Client, stranger: User, path: str) -> None:
     client.force_login(stranger)
