@@ -191,7 +191,12 @@ def score(uri: str) -> Any:
     return answer
 
 
-def follow(api: Api, url: str) -> None:
+def follow(api: Api, url: str, pause: float = 0.1) -> None:
     """Wait until an operation has succeeded."""
-    operation = until(lambda: found if (found := api.get(url))["state"] in ENDED else None, 90, f"{url} has ended")
+
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = api.get(url)
+        return found if found["state"] in ENDED else None
+
+    operation = until(ended, 90, f"{url} has ended", pause)
     assert operation["state"] == "Succeeded", operation["error"]
