@@ -7,10 +7,11 @@ from celery import shared_task
 from portal.celery import app
 
 EVERY, HOUR = 1.0, 3600.0  # seconds
+STALE = 3 * EVERY  # beat and workers judge it each by their own clock: a second of difference must not stop all looks
 app.conf.beat_schedule["look-at-gateways"] = {
     "task": "endpoints.look_at_gateways",
     "schedule": EVERY,
-    "options": {"expires": EVERY},
+    "options": {"expires": STALE},
 }
 app.conf.beat_schedule["forget-old-numbers"] = {"task": "endpoints.forget_old_numbers", "schedule": HOUR}
 
@@ -24,7 +25,7 @@ def look_at_gateways() -> None:
     from endpoints import queries
 
     for gateway_id in queries.gateways_to_look_at():
-        look_at_gateway.apply_async((gateway_id,), expires=2 * EVERY)
+        look_at_gateway.apply_async((gateway_id,), expires=STALE)
 
 
 @shared_task(name="endpoints.look_at_gateway")
