@@ -334,6 +334,6 @@ def test_a_gateway_that_is_rolled_loses_no_request_of_kept_connections(later: St
         assert traffic.ask(link, slow.uri, slow.key, b"{}")[1] == ""
         later.roll(old)
         until(lambda: later.ending(old), 30, "a new gateway")
-        assert traffic.ask(link, slow.uri, slow.key, b'{"sleep": 7}')[1] == ""
+        assert traffic.ask(link, slow.uri, slow.key, b'{"sleep": 6}')[1] == ""
         until(lambda: later.gone(old), 15, "the end of the old gateway")
     assert [caller.failures for caller in callers] == [[], [], []]
