@@ -118,6 +118,7 @@ class Caller:
     counted: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[float, str]] = field(default_factory=list)
     last_good: float = 0.0
+    body: bytes = b"{}"
 
     @contextmanager
     def scoring(self) -> Iterator[Caller]:
@@ -134,7 +135,7 @@ class Caller:
     def _work(self, over: threading.Event) -> None:
         link = traffic.connect(self.uri)
         while not over.is_set():
-            version, problem, _ = traffic.ask(link, self.uri, self.key, b"{}")
+            version, problem, _ = traffic.ask(link, self.uri, self.key, self.body)
             if problem:
                 self.failures.append((time.monotonic(), problem))
             else:
