@@ -24,7 +24,6 @@ from portal.launcher.processes import ROOT
 
 SCRIPT = """
 import os
-import time
 
 
 def init():
@@ -34,7 +33,6 @@ def init():
 
 
 def run(data):
-    time.sleep(0.01)  # with the rest near what the gateway takes for granted: it need not learn and publish anew
     return {"model": name}
 """
 CLUSTER = "crash"
@@ -168,8 +166,15 @@ def target(name: str, nodes: int = 1) -> dict[str, Any]:
 
 
 def what(model: str, **config: Any) -> dict[str, Any]:
-    """What a deployment is made of."""
-    least = {"numReplicas": 1, "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.3}}
+    """What a deployment is made of.
+
+    The longest queue is as long as it can be, however long a score takes: what the gateway learns of that changes
+    nothing that is published.
+    """
+    least = {
+        "numReplicas": 1, "maxQueueWaitMs": 3_600_000,
+        "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.3},
+    }  # fmt: skip
     return {
         "models": [model], "environment": "bare:1", "entry_script": "score.py",
         "code": {"files": {"score.py": SCRIPT}}, "deployment_config": {**least, **config},
