@@ -33,7 +33,7 @@ from kubernetes.client.exceptions import ApiException
 from portal.launcher.demo import traffic
 from tests.journeys.crash.house import Caller, House, target, until
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 DAYS = timedelta(days=40)
 LATER = Path(__file__).with_name("later.py")
 PORTAL = ("web", "web-tls", "worker", "beat")
