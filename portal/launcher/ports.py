@@ -38,6 +38,8 @@ def choose(home: Home) -> dict[str, int]:
     """
     known = home.facts.get("ports", {})
     ports = {"http": number("SLIPWAY_HTTP_PORT", 8000), "https": number("SLIPWAY_HTTPS_PORT", 8443)}
+    if ports["http"] == ports["https"]:
+        raise Stop(f"http and https cannot share port {ports['http']}: set SLIPWAY_HTTP_PORT or SLIPWAY_HTTPS_PORT.")
     for kind, port in ports.items():
         if not is_free(port):
             raise Stop(

@@ -48,9 +48,17 @@ def outside_arm() -> tuple[str, str] | None:
     if not token:
         raise Stop("ARM_ENDPOINT is set but ARM_TOKEN is not: give both or none.")
     parts = urlsplit(endpoint)
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(endpoint)):
+    if _is_address(endpoint) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(endpoint))):
         return endpoint.rstrip("/"), token
     raise Stop(f"ARM_ENDPOINT is {endpoint}: give https, or http on 127.0.0.1.")
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL has a host, and a port that can be."""
+    try:
+        return bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def has_sandbox(arm: tuple[str, str] | None) -> bool:

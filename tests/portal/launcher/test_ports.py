@@ -32,6 +32,14 @@ def test_a_busy_port_is_named_with_the_setting_that_changes_it(
         ports.choose(home)
 
 
+def test_one_port_for_http_and_https_is_refused_before_anything_starts(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_HTTPS_PORT", str(ports.number("SLIPWAY_HTTP_PORT", 0)))
+    with pytest.raises(Stop, match="http and https cannot share port"):
+        ports.choose(home)
+
+
 @pytest.mark.parametrize("text", ["http", "0", "70000", "-1"])
 def test_a_port_that_is_none_is_refused(home: Home, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLIPWAY_HTTP_PORT", text)

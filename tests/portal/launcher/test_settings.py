@@ -54,6 +54,9 @@ def test_an_arm_outside_this_machine_needs_no_sandbox(home: Home, monkeypatch: p
         ("http://127.0.0.1@example.com", "t", "give https, or http on 127.0.0.1"),
         ("http://169.254.169.254", "t", "give https, or http on 127.0.0.1"),
         ("ftp://127.0.0.1", "t", "give https, or http on 127.0.0.1"),
+        ("https://", "t", "give https, or http on 127.0.0.1"),
+        ("http://127.0.0.1:99999", "t", "give https, or http on 127.0.0.1"),
+        ("https://example.com:x", "t", "give https, or http on 127.0.0.1"),
         ("https://example.com", "", "give both or none"),
     ],
 )
