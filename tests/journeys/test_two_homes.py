@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ ROW = re.compile(r"^(v2 at 20 %|v2 promoted)(?:, again)? +(v1|v2) +([\d.]+)% +[\
 def run(house: House, *words: str) -> str:
     """A command of the launcher by somebody whose files are open to all; what it printed."""
     command = [sys.executable, "-m", "portal.launcher", *words]
-    done = subprocess.run(command, cwd=ROOT, env=house.env, capture_output=True, text=True, timeout=400, umask=0)
+    place = house.path.parent if house.path.name == ".slipway" else ROOT
+    done = subprocess.run(command, cwd=place, env=house.env, capture_output=True, text=True, timeout=400, umask=0)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return done.stdout
 
@@ -100,9 +102,31 @@ def scored(house: House) -> traffic.Count:
     return traffic.send(demo["scoring_uri"], demo["keys"]["primary"], [body] * 10, lambda *_: True)
 
 
+def git(place: Path, *words: str) -> str:
+    """What git answers there; who commits is nobody."""
+    command = ["git", "-c", "user.name=nobody", "-c", "user.email=", *words]
+    return subprocess.run(command, cwd=place, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.fixture
-def homes(tmp_path: Path) -> Iterator[tuple[House, House]]:
-    houses = House(tmp_path / "left"), House(tmp_path / "right")
+def checkout(tmp_path: Path) -> Path:
+    """The work tree as it is, as a clone of its own: what others do to ours meanwhile is not seen there."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git work tree, so that no git status can stay clean")
+    for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
+        if name and (ROOT / name).exists():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "as it is")
+    return tmp_path
+
+
+@pytest.fixture
+def homes(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, House]]:
+    """One in a checkout, as most people have it, and one elsewhere."""
+    houses = House(checkout / ".slipway"), House(tmp_path_factory.mktemp("right") / "home")
     try:
         yield houses
     finally:
@@ -110,14 +134,14 @@ def homes(tmp_path: Path) -> Iterator[tuple[House, House]]:
             house.run("down")
 
 
-def test_two_homes_do_the_whole_story_at_once_and_leave_nothing(homes: tuple[House, House]) -> None:
+def test_two_homes_do_the_whole_story_at_once_and_leave_nothing(homes: tuple[House, House], checkout: Path) -> None:
     left, right = homes
     with ThreadPoolExecutor(2) as both:
         list(both.map(run, homes, ("up", "up"), ("--detach", "--detach")))
         for told in (both.submit(run, left, "demo"), both.submit(run, right, "demo", "--keep")):
             assert_good(told.result())
     traces = {house: Traces.of(house) for house in homes}
-    assert all(len(each.processes) > 6 and len(each.sockets) > 4 for each in traces.values())
+    assert all(len(each.processes) > 6 and len(each.sockets) >= 4 for each in traces.values())
     assert all(belonging_to(house.path) for house in homes)
     with ThreadPoolExecutor(1) as other:
         stopping = other.submit(run, left, "down")
@@ -129,6 +153,8 @@ def test_two_homes_do_the_whole_story_at_once_and_leave_nothing(homes: tuple[Hou
     assert right.api().get("endpoints/demo/")["generation"]
     run(right, "down")
     assert traces[right].left() + belonging_to(right.path) == []
+    assert " passed" in run(left, "test", "tests/endpoints/test_traffic.py")
+    assert git(checkout, "status", "--porcelain") == ""
     for house in homes:
         assert not Path(json.loads(house.file("home.json").read_text())["sockets"]).exists()
         assert open_to_others(house.path) == []
