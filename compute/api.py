@@ -139,10 +139,7 @@ class ComputeTargets(http.ApiView):
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
         data = CreateIn.parse(request.data)
         config = {name: data.pop(name) for name in sorted(options.KNOWN) if name in data}
-        version = data["kubernetes_version"]
-        if version:
-            options.check_version(version)
-            options.check_supported(version, queries.versions(home, data.get("region", "")))
+        queries.check_version(home, data["kubernetes_version"], data.get("region", ""))
         return http.accepted(actions.compute_target_create(workspace=home, actor=actor, config=config, **data))
 
 

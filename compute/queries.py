@@ -12,7 +12,7 @@ import structlog
 from django.core.cache import cache
 from django.db.models import QuerySet
 
-from compute import sizes
+from compute import options, sizes
 from compute.models import ComputeTarget
 from compute.types import ClusterView, Usage, VmSize
 from portal import queries as portal
@@ -188,6 +188,13 @@ def versions(workspace: Workspace, region: str = "") -> list[str]:
             found = []
         cache.set(key, found, VERSIONS_SECONDS if found else 60)
     return found
+
+
+def check_version(workspace: Workspace, version: str, region: str = "") -> None:
+    """Refuse a Kubernetes version that AKS does not offer in a region; empty is Azure's default. Raises BadOption."""
+    if version:
+        options.check_version(version)
+        options.check_supported(version, versions(workspace, region))
 
 
 def clusters(workspace: Workspace) -> Iterable[ClusterView]:

@@ -166,6 +166,7 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
         return render(request, "compute/create.html", context)
     try:
         wish = forms.create_wish(request.POST)
+        queries.check_version(home, wish.get("kubernetes_version", ""), wish.get("region", ""))
         op = actions.compute_target_create(workspace=home, actor=actor, **wish)
     except Problem as problem:
         return pages.refused(request, "compute/create.html", context, problem)

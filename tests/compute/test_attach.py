@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compute.models import ComputeTarget
+from portal.models import Operation
 from tests.compute.azure import SUB
 
 ID = f"/subscriptions/{SUB}/resourcegroups/rg/providers/Microsoft.ContainerService/managedClusters/theirs"
@@ -67,6 +68,28 @@ def test_a_cluster_of_several_pools_counts_them_all(call, azure, run_all):
         {"name": "more", "mode": "User", "vmSize": "Standard_D4s_v3", "count": 1}
     )
     assert attach(call, run_all).state == "Succeeded"
+
+
+def test_a_cluster_of_several_pools_is_scaled_with_all_its_vcpus_in_mind(call, azure, run_all):
+    cluster = azure.cluster("theirs")
+    cluster["properties"]["agentPoolProfiles"].append(
+        {"name": "more", "mode": "User", "vmSize": "Standard_D8s_v3", "count": 1}
+    )
+    attach(call, run_all)
+    refused = call("operator", "post", "compute-targets/their-1/scale/", {"node_count": 0})
+    assert refused.status_code == 422
+    assert call("operator", "post", "compute-targets/their-1/scale/", {"node_count": 1}).status_code == 202
+    ComputeTarget.objects.update(vcpus=2, state="Succeeded")
+    Operation.objects.update(state="Succeeded")
+    refused = call("operator", "post", "compute-targets/their-1/scale/", {"node_count": 1}).data["detail"]
+    assert "1 × Standard_D4s_v3 (2 vCPUs each) + 1 × Standard_D8s_v3 (8 vCPUs each) = 10 vCPUs" in refused
+    assert "passes is 2" in refused
+
+
+def test_a_devtest_attach_says_that_it_is_not_for_production(call, azure):
+    azure.cluster("theirs")
+    answer = call("operator", "post", "compute-targets/attach/", {**BODY, "purpose": "DevTest"})
+    assert "not fit for production traffic and has no fault tolerance" in answer.data["warnings"][0]
 
 
 def test_a_cluster_is_attached_once_per_workspace_and_the_refusal_names_the_existing_one(call, azure, run_all):

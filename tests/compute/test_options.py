@@ -59,7 +59,8 @@ def test_a_vnet_by_names_becomes_the_subnet_id():
     "given",
     [
         {"nonsense": 1}, {"subnet_id": "x"}, {"vnet": {"name": "v"}}, {"service_cidr": "x"}, {"dns_service_ip": "x"},
-        {"load_balancer": {"sku": "gold"}}, {"load_balancer": {"colour": 1}}, {"authorized_ip_ranges": ["x"]},
+        {"load_balancer": {"sku": "gold"}}, {"load_balancer": {"colour": 1}}, {"load_balancer": {"internal": "no"}},
+        {"authorized_ip_ranges": ["x"]},
         {"authorized_ip_ranges": ["1.2.3.0/24"] * 201}, {"private_cluster": True, "authorized_ip_ranges": ["1.2.3.4"]},
         {"autoscaler": {"min_count": 3, "max_count": 2}}, {"autoscaler": {"min_count": 1}}, {"tls": {"cname": "x"}},
         {"tls": {"leaf_domain": "-"}}, {"tls": {"certificate": "c"}}, {"tls": {"colour": "c"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.test import Client
 from compute.models import ComputeTarget
 from portal.models import AuditEvent, Operation, User, Workspace
 from portal.types import OperationKind
-from tests import page_rows
+from tests import factories, page_rows
 
 CREATE = {"name": "prod-1", "purpose": "FastProd", "vm_size": "Standard_D3_v2", "node_count": "3", "region": ""}
 
@@ -80,6 +81,41 @@ def test_a_refused_form_says_why_keeps_what_was_typed_and_creates_nothing(
     assert sentence in text
     assert 'value="my-group"' in text
     assert not ComputeTarget.objects.exists()
+
+
+REFUSED = [
+    ({"name": "ab"}, "3 to 24"),
+    ({"node_count": "2"}, "2 × Standard_D3_v2 (4 vCPUs each) = 8 vCPUs"),
+    ({"node_count": "1001"}, "1 to 1000"),
+    ({"vm_size": "Standard_NP10s"}, "FPGA sizes are gone from Azure"),
+    ({"vm_size": "Standard_Q1"}, "There is no VM size"),
+    ({"kubernetes_version": "latest"}, "is not a Kubernetes version"),
+    ({"service_cidr": "x"}, "service_cidr: 'x' is not an IPv4 range"),
+    ({"dns_service_ip": "10.9.0.1"}, "has to lie in the service range"),
+    ({"subnet_id": "x"}, "is not a subnet's resource id"),
+    ({"name": "taken"}, "lab has a compute target taken already; it is Succeeded"),
+]
+
+
+@pytest.mark.parametrize(("wish", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_a_cluster_against_a_rule_is_refused_alike_on_page_and_in_rest_and_changes_nothing(
+    visitor: Client, workspace: Workspace, operator: User, wish: dict[str, str], words: str
+) -> None:
+    page_rows.target(workspace, "taken")
+    asked = {name: value for name, value in (CREATE | wish).items() if value}
+    answer = factories.client(operator).post("/api/v1/workspaces/lab/compute-targets/", asked, format="json")
+    assert (answer.status_code, words in answer.json()["detail"]) == (409 if "taken" in words else 422, True)
+    page = visitor.post("/w/lab/new/compute/", asked)
+    assert page.status_code == answer.status_code
+    assert answer.json()["detail"] in html.unescape(page.content.decode())
+    assert ComputeTarget.objects.count() == 1
+    assert not Operation.objects.exists()
+
+
+def test_a_devtest_cluster_from_the_form_without_a_count_has_1_node(visitor: Client, workspace: Workspace) -> None:
+    response = visitor.post("/w/lab/new/compute/", CREATE | {"purpose": "DevTest", "node_count": ""}, follow=True)
+    assert ComputeTarget.objects.get().node_count == 1
+    assert b"not fit for production traffic" in response.content
 
 
 def test_a_contributor_cannot_create_a_cluster(client: Client, workspace: Workspace, contributor: User) -> None:

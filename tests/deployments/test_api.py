@@ -30,7 +30,8 @@ def file(name: str = "model.pkl", content: bytes = b"pickle") -> SimpleUploadedF
 
 
 def upload(client: APIClient, *files: Any, **more: Any) -> Any:
-    return client.post(MODELS, {"name": "iris", "files": list(files), **more}, format="multipart")
+    headers = {name: more.pop(name) for name in list(more) if name.startswith("HTTP_")}
+    return client.post(MODELS, {"name": "iris", "files": list(files), **more}, format="multipart", **headers)
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def test_a_model_is_registered_with_versions_1_2_3_and_audited(us: APIClient) ->
     assert AuditEvent.objects.filter(action="model.registered").count() == 2
     assert [row["version"] for row in us.get(f"{MODELS}iris/").json()["items"]] == [2, 1]
     assert len(us.get(f"{MODELS}?search=scikit").json()["items"]) == 2
+
+
+def test_an_idempotency_key_of_an_upload_is_bound_to_its_bytes(us: APIClient) -> None:
+    first = upload(us, file(), HTTP_IDEMPOTENCY_KEY="k")
+    again = upload(us, file(), HTTP_IDEMPOTENCY_KEY="k")
+    assert (first.status_code, again.status_code, again.get("Idempotent-Replay")) == (201, 201, "true")
+    assert upload(us, file(content=b"other!"), HTTP_IDEMPOTENCY_KEY="k").status_code == 409
+    assert RegisteredModel.objects.count() == 1
 
 
 def test_several_files_with_paths_make_a_folder(us: APIClient) -> None:

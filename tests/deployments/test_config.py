@@ -129,5 +129,23 @@ def test_a_namespace_is_a_dns_label_of_at_most_63_characters(name: Any) -> None:
     assert parse({"namespace": "x" * 63}).namespace == "x" * 63
 
 
+@pytest.mark.parametrize("name", ["tags", "properties"])
+def test_tags_and_properties_are_at_most_50_texts_by_name(name: str) -> None:
+    assert getattr(parse({name: {"a": "1"}}), name) == {"a": "1"}
+    for wrong in (5, ["a"], {"a": 1}):
+        assert f"{name}: give a JSON object of texts" in refused({name: wrong})
+    assert f"{name} has 51 members" in refused({name: {str(number): "x" for number in range(51)}})
+
+
+def test_a_description_is_a_text() -> None:
+    assert parse({"description": "Which iris?"}).description == "Which iris?"
+    assert "description is 5" in refused({"description": 5})
+
+
+def test_the_compute_type_of_a_v1_file_is_aks_or_refused() -> None:
+    assert parse({"computeType": "aks"}) == parse({})
+    assert "only AKS" in refused({"computeType": "ACI"})
+
+
 def test_unknown_keys_are_refused_by_name() -> None:
     assert "has no numReplica." in refused({"numReplica": 1})

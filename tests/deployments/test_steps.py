@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from compute import queries as compute
+from compute.models import ComputeTarget
 from deployments import actions, manifests, steps
 from deployments.models import Deployment, Environment
 from deployments.types import DeploymentSpec, DeploymentState, EnvironmentState
@@ -199,6 +200,22 @@ def test_health_follows_the_pods_once_the_operation_is_over(azure: Azure, deploy
     assert deployment.state == DeploymentState.UNHEALTHY
     assert "exit code 1" in deployment.reason
     put_pod(azure, deployment, "a", READY)
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.ready_replicas, deployment.reason) == (DeploymentState.HEALTHY, 1, "")
+
+
+def test_what_a_missing_cluster_served_is_shown_as_lost_until_it_comes_back(
+    azure: Azure, deployment: Deployment
+) -> None:
+    Deployment.objects.update(state=DeploymentState.HEALTHY, ready_replicas=2)
+    put_pod(azure, deployment, "a", READY)
+    ComputeTarget.objects.update(state="Missing", reason="The cluster aks was deleted outside the portal.")
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.ready_replicas) == (DeploymentState.UNHEALTHY, 0)
+    assert deployment.reason.startswith("Lost: aks is Missing. The cluster aks was deleted outside the portal.")
+    ComputeTarget.objects.update(state="Succeeded", reason="")
     steps.observe_target(deployment.compute_target_id)
     deployment.refresh_from_db()
     assert (deployment.state, deployment.ready_replicas, deployment.reason) == (DeploymentState.HEALTHY, 1, "")

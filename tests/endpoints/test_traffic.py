@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -240,3 +241,47 @@ def test_exactly_one_default_after_any_allowed_change(versions: tuple[Version, .
     assert sum(x.is_default for x in after) == 1
     assert sum(x.is_control for x in after) <= 1
     assert [x.percentile for x in after] == [x.percentile for x in versions]
+
+
+@given(splits(), st.data())
+def test_after_any_delete_one_default_is_left_and_the_others_keep_their_percentiles_and_shares_add_to_100(
+    versions: tuple[Version, ...], data: Any
+) -> None:
+    name = data.draw(st.sampled_from([x.name for x in versions]))
+    if len(versions) == 1:
+        with pytest.raises(InvalidTraffic, match="Delete the endpoint"):
+            traffic.remove(versions, name)
+        return
+    after, heir = traffic.remove(versions, name)
+    assert [x.name for x in after if x.is_default] == [heir] == [traffic.successor(versions, name)]
+    was = {x.name: x for x in versions}
+    assert all(x.percentile == was[x.name].percentile for x in after)
+    assert sum(traffic.configured(after).values()) == 100
+    if not was[name].is_default:
+        assert was[heir].is_default
+
+
+@given(splits(), st.data())
+def test_the_successor_of_the_default_is_the_control_else_the_oldest_healthy_one(
+    versions: tuple[Version, ...], data: Any
+) -> None:
+    default = next(x for x in versions if x.is_default)
+    control = data.draw(st.sampled_from([None, *(x.name for x in versions)]))
+    marked = [replace(x, is_control=x.name == control) for x in versions]
+    left = [x for x in marked if x.name != default.name]
+    if not left:
+        return
+    healthy = [x.name for x in left if x.serves]
+    wanted = control if control not in (None, default.name) else (healthy or [left[0].name])[0]
+    assert traffic.successor(marked, default.name) == wanted
+
+
+@given(splits(), st.integers(0, 10_000))
+def test_a_change_is_taken_exactly_when_the_sum_is_at_most_100(versions: tuple[Version, ...], hundredths: int) -> None:
+    name, share = versions[0].name, D(hundredths) / 100
+    others = sum((x.percentile for x in versions[1:]), D(0))
+    if others + share > 100:
+        with pytest.raises(InvalidTraffic, match="too many"):
+            traffic.change(versions, {name: VersionChange(share)})
+    else:
+        assert traffic.change(versions, {name: VersionChange(share)})[0].percentile == share

@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from portal import actions, operations
 from portal.models import ApiToken, AuditEvent, IdempotencyKey, Operation
+from portal.problems import Conflict
 from portal.types import OperationKind, Role
 from tests.factories import client, member, team, user
 from tests.factories import workspace as make_workspace
@@ -161,6 +162,28 @@ def test_a_refused_request_stores_no_answer_for_its_idempotency_key(workspace: A
     headers = {"Idempotency-Key": "k2"}
     assert rest.post("/api/v1/tokens/", {"name": ""}, format="json", headers=headers).status_code == 400
     assert rest.post("/api/v1/tokens/", {"name": "ok"}, format="json", headers=headers).status_code == 201
+
+
+def test_a_refusal_is_a_problem_document_with_code_title_status_and_detail(workspace: Any, owner: Any) -> None:
+    answer = client(owner).post("/api/v1/tokens/", {"name": "x", "days": 0}, format="json")
+    assert answer["Content-Type"] == "application/problem+json"
+    told = answer.json()
+    assert (told["status"], told["code"], told["type"]) == (
+        400, "invalid_request", "urn:slipway:problem:invalid_request",
+    )  # fmt: skip
+    assert told["detail"] == "days: Ensure this value is greater than or equal to 1."
+
+
+@pytest.mark.parametrize("change", [{"slug": "lab"}, {"name": "lab", "resource_group": "rg"}])
+def test_a_workspace_is_known_by_its_slug_and_by_subscription_group_and_name(
+    workspace: Any, blue: Any, owner: Any, change: dict[str, str]
+) -> None:
+    wanted = {
+        "slug": "other", "name": "other", "resource_group": "other", "region": "westeurope",
+        "subscription_id": workspace.subscription_id, **change,
+    }  # fmt: skip
+    with pytest.raises(Conflict, match="exists already in"):
+        actions.workspace_create(team=blue, actor=owner, **wanted)
 
 
 def test_history_is_never_changed(workspace: Any, owner: Any) -> None:
