@@ -109,7 +109,7 @@ def bench(names: list[str]) -> int:
 def existing_home() -> Home:
     """The home. Raises Stop when nothing was ever started."""
     home = homes.find()
-    if home is None:
+    if home is None or "ports" not in home.facts:
         raise Stop(f"there is no portal in {homes.place()} yet. Run ./slipway up.")
     return home
 

@@ -63,9 +63,12 @@ class Home:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None when there is none. Raises Stop when it is broken."""
+    """The object in a JSON file; None when there is none. Raises Stop when it is broken."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("it holds no JSON object")
+        return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -88,8 +91,17 @@ def place() -> Path:
 
 def find() -> Home | None:
     """The home if there is one, without making anything."""
-    facts = read_json(place() / "home.json")
+    facts = _facts(place())
     return Home(place(), facts) if facts else None
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What the home remembers; empty when it is new. Raises Stop when something that it always has is not there."""
+    facts: dict[str, Any] = read_json(path / "home.json") or {}
+    missing = [name for name in ("block", "subscription_id", "sockets") if name not in facts]
+    if facts and missing:
+        raise Stop(f"{path / 'home.json'} lacks {', '.join(missing)}. Mend or remove it, then try again.")
+    return facts
 
 
 def make() -> Home:
@@ -98,13 +110,12 @@ def make() -> Home:
     _private_folder(path)
     for name in ("logs", "run", "tmp", "sandbox", "artifacts", "tls"):
         (path / name).mkdir(mode=0o700, exist_ok=True)
-    home = Home(path, read_json(path / "home.json") or {})
+    home = Home(path, _facts(path))
     for name in ("secret_key", "arm_token", "sandbox_admin_token", "broker_password"):
         _secret(path / name, secrets.token_urlsafe(48))
     _secret(path / "secret_keys", urlsafe_b64encode(secrets.token_bytes(32)).decode())
-    if not home.facts:
-        home.remember(block=draw_block(), subscription_id=str(uuid.uuid4()))
-    home.remember(sockets=str(socket_folder(path, home.facts.get("sockets"))))
+    new = {} if home.facts else {"block": draw_block(), "subscription_id": str(uuid.uuid4())}
+    home.remember(**new, sockets=str(socket_folder(path, home.facts.get("sockets"))))
     return home
 
 

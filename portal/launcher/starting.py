@@ -67,6 +67,7 @@ def prepare(home: Home) -> None:
     found = ports.choose(home)
     ca.ensure(home)
     processes.all_of(home, found)  # says now what is wrong with the settings
+    credentials.read(home)  # and with this file
     env = processes.portal_env(home, found)
     arm = processes.outside_arm()
     if arm:

@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from portal.launcher import commands
 from portal.launcher import home as homes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home
+from portal.launcher.processes import ROOT
 
 
 def modes(folder: Path) -> set[int]:
@@ -50,10 +54,32 @@ def test_the_block_is_a_loopback_network_that_nobody_uses_by_habit() -> None:
     assert 0 <= third <= 255
 
 
-def test_a_broken_state_file_is_one_sentence_that_names_it(home: Home) -> None:
-    home.file("home.json").write_text('{"block": ')
-    with pytest.raises(Stop, match=r"home\.json cannot be read"):
-        homes.make()
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"block": ', "cannot be read"), ("[1]", r"cannot be read \(it holds no JSON object\)"),
+        ("3", "no JSON object"), ('{"block": "127.70.1"}', "lacks subscription_id, sockets"),
+    ],
+)  # fmt: skip
+def test_a_broken_state_file_is_one_sentence_that_names_it(home: Home, content: str, sentence: str) -> None:
+    home.file("home.json").write_text(content)
+    for function in (homes.make, homes.find):
+        with pytest.raises(Stop, match=rf"home\.json .*{sentence}"):
+            function()
+
+
+@pytest.mark.parametrize("command", [["up", "--detach"], ["down"], ["status", "--json"], ["token", "create"], ["demo"]])
+def test_no_command_answers_a_broken_state_file_with_a_traceback(home: Home, command: list[str]) -> None:
+    home.file("home.json").write_text("{}x")
+    said = subprocess.run([sys.executable, "-m", "portal.launcher", *command], cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 1
+    assert said.stderr.startswith("slipway: ")
+    assert said.stderr.count("\n") == 1
+
+
+def test_a_home_that_never_got_its_ports_has_no_portal_yet(home: Home) -> None:
+    with pytest.raises(Stop, match="there is no portal in"):
+        commands.existing_home()
 
 
 def test_a_home_that_is_a_file_is_refused_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
