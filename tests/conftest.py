@@ -13,6 +13,27 @@ from portal.types import ACTIVE_STATES, Role
 from tests import factories
 
 
+HOMES = ("house", "told")  # session-wide homes: tests that share one stay in one process
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process when several run side by side, and let the long stories begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_home(item) or f"{item.path.parent.name}/{item.path.stem}"))
+    items.sort(key=_turn)
+
+
+def _home(item: pytest.Item) -> str:
+    return next((name for name in HOMES if name in getattr(item, "fixturenames", ())), "")
+
+
+def _turn(item: pytest.Item) -> int:
+    if _home(item):
+        return HOMES.index(_home(item))
+    return 2 if any(item.get_closest_marker(name) for name in ("journey", "browser")) else 3
+
+
 @pytest.fixture(autouse=True)
 def no_leftovers() -> None:
     """Row ids repeat between tests, so what one cached must not meet the next."""
