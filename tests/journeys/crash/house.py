@@ -117,6 +117,7 @@ class Caller:
     failures: list[tuple[float, str]] = field(default_factory=list)
     last_good: float = 0.0
     body: bytes = b"{}"
+    pause: float = 0.02
 
     @contextmanager
     def scoring(self) -> Iterator[Caller]:
@@ -139,7 +140,7 @@ class Caller:
             else:
                 self.counted[version] += 1
                 self.last_good = time.monotonic()
-            time.sleep(0.02)
+            time.sleep(self.pause)
         link.close()
 
 
