@@ -96,14 +96,22 @@ def other_share(api: Api) -> int:
     return 0 if api.get("endpoints/main/")["versions"]["v2"]["configured_share"] else 100
 
 
-def is_in_force(api: Api, caller: Caller, wanted: int) -> None:
-    """The change is what the portal shows, and what callers meet."""
-    shown = api.get("endpoints/main/")["versions"]["v2"]
-    assert (shown["configured_share"], shown["effective_share"]) == (wanted, wanted)
+def is_in_force(api: Api, caller: Caller, name: str, wanted: int) -> None:
+    """The change is what the portal shows, and what callers meet: at once, or when the version's pods are back."""
+    seconds = 1 if name in SILENT else SERVING_SECONDS
+
+    def shares() -> tuple[float, float]:
+        shown = api.get("endpoints/main/")["versions"]["v2"]
+        return shown["configured_share"], shown["effective_share"]
+
+    def answering() -> set[str]:
+        caller.counted.clear()
+        until(lambda: caller.counted.total() >= 30, 10, "answers")
+        return set(caller.counted)
+
+    until(lambda: shares() == (wanted, wanted), seconds, "the split is shown as set")
     time.sleep(1)
-    caller.counted.clear()
-    until(lambda: caller.counted.total() >= 30, 10, "answers")
-    assert set(caller.counted) == {"v2" if wanted else "v1"}
+    until(lambda: answering() == {"v2" if wanted else "v1"}, seconds, "callers meet the split")
 
 
 def was_published(house: House, since: dict[str, int], name: str, times: int) -> None:
@@ -119,7 +127,7 @@ def change_traffic(house: House, api: Api, caller: Caller, name: str) -> Death:
     death.strike()
     follow(api, accepted["url"])
     death.is_over(caller)
-    is_in_force(api, caller, wanted)
+    is_in_force(api, caller, name, wanted)
     was_published(house, since, name, 1)
     return death
 
@@ -141,7 +149,7 @@ def change_all(house: House, api: Api, caller: Caller, name: str, cluster: str) 
     for url in started:
         follow(api, url)
     death.is_over(caller)
-    is_in_force(api, caller, wanted)
+    is_in_force(api, caller, name, wanted)
     was_published(house, since, name, 3)  # the split; the new service's replicas, and then its route
     is_made_once(house, api, since, name)
     return death
