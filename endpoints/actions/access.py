@@ -102,11 +102,16 @@ def auth_set(*, endpoint: Endpoint, auth: AuthMode, actor: User, pair: tuple[str
 
 def switch(endpoint: Endpoint, auth: AuthMode, pair: tuple[str, str] | None) -> None:
     """Write the auth mode, and keys where it needs some."""
+    prepare(endpoint, auth, pair)
+    Endpoint.objects.filter(pk=endpoint.pk).update(auth=auth)
+
+
+def prepare(endpoint: Endpoint, auth: AuthMode, pair: tuple[str, str] | None) -> None:
+    """Write what an auth mode needs, not the mode: keys, or the key that signs tokens."""
     if auth == AuthMode.TOKEN:
         signing_key_ensure()
     if auth == AuthMode.KEY and (pair or not ScoringKey.objects.filter(endpoint=endpoint).exists()):
         store_keys(endpoint, pair)
-    Endpoint.objects.filter(pk=endpoint.pk).update(auth=auth)
 
 
 @transaction.atomic

@@ -79,15 +79,16 @@ def version_update(
 ) -> Operation:  # fmt: skip
     """Roll a version to new models, code or configuration; if that fails, the old ones go on serving.
 
-    `auth` and `keys` change with it how callers sign in.
+    `auth` changes with it how callers sign in, when the new replicas are ready and not if they fail; given `keys` are
+    stored at once.
     """
     rows.check_target(endpoint.compute_target)
     before = AuthMode(endpoint.auth)
     if auth is not None or keys:
-        access.switch(endpoint, auth or before, keys)
+        access.prepare(endpoint, auth or before, keys)
     revision = deployments.deployment_revise(deployment=version.deployment, spec=spec, actor=actor)
-    more = {"auth": auth.value} if auth not in (None, before) else {}
-    return _revised(endpoint, version, revision.number, "version.updated", actor, rows.warnings(spec), **more)
+    wanted = auth if auth != before else None
+    return _revised(endpoint, version, revision.number, "version.updated", actor, rows.warnings(spec), wanted)
 
 
 @transaction.atomic
@@ -100,15 +101,16 @@ def version_rollback(*, endpoint: Endpoint, version: EndpointVersion, number: in
 
 def _revised(
     endpoint: Endpoint, version: EndpointVersion, revision: int, action: str, actor: User, warnings: list[str],
-    **more: Any,
+    auth: AuthMode | None = None, **more: Any,
 ) -> Operation:  # fmt: skip
     is_service = endpoint.kind == EndpointKind.SERVICE
+    access_wish = {"auth": auth.value} if auth is not None else {}
     op = operations.start(
         kind=OperationKind.SERVICE_UPDATE if is_service else OperationKind.VERSION_UPDATE, on=endpoint, actor=actor,
         endpoint_id=endpoint.pk, version_id=version.pk, deployment_id=version.deployment_id, revision=revision,
-        warnings=warnings,
+        warnings=warnings, **access_wish,
     )  # fmt: skip
-    after = {"version": version.name, "revision": revision, **more}
+    after = {"version": version.name, "revision": revision, **access_wish, **more}
     audit.record(action=action, on=endpoint, actor=actor, operation=op, after=after)
     return op
 

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from compute import queries as compute
 from compute.types import ComputeState
 from endpoints.gateway.routes import cluster_name
-from endpoints.models import EndpointVersion
+from endpoints.models import Endpoint, EndpointVersion
 from endpoints.steps import numbers, picture, publish
 from portal.models import Operation
 from portal.types import Wait
@@ -27,7 +27,12 @@ def _concerned(op: Operation) -> QuerySet[EndpointVersion]:
 
 
 def load_version(op: Operation) -> Wait | None:
-    """Make the version's replicas and keys known to the gateway; no request goes there yet."""
+    """Make the version's replicas and keys known to the gateway; no request goes there yet.
+
+    From here on callers sign in as an update wants it: before, the update could still fail.
+    """
+    if "auth" in op.input:
+        Endpoint.objects.filter(pk=op.input["endpoint_id"]).update(auth=op.input["auth"])
     _concerned(op).update(is_loaded=True)
     return publish.publish_now(op)
 

@@ -659,9 +659,11 @@ def test_a_failed_update_leaves_the_old_revision_serving(
     answer_with(kube, "iris", replicas["a"])
     run_operations()
     kube.pod_status = CRASHED
-    us.patch("services/iris/", {"code": {"files": {"score.py": SCRIPT + "# worse\n"}}})
+    worse = {"code": {"files": {"score.py": SCRIPT + "# worse\n"}}, "deployment_config": {"authEnabled": False}}
+    us.patch("services/iris/", worse)
     op = last(run_operations)
     assert op.state == OperationState.ROLLED_BACK
+    assert us.get("services/iris/").json()["auth"] == "Key"
     shown = us.get("services/iris/").json()
     assert (shown["state"], shown["versions"]["v1"]["revision"]) == ("Healthy", 1)
     assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
