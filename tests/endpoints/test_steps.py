@@ -667,6 +667,11 @@ def test_a_failed_update_leaves_the_old_revision_serving(
     shown = us.get("services/iris/").json()
     assert (shown["state"], shown["versions"]["v1"]["revision"]) == ("Healthy", 1)
     assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
+    kube.pod_status = {}
+    assert us.post(f"operations/{op.pk}/retry/").status_code == 202
+    assert last(run_operations).state == OperationState.SUCCEEDED
+    assert us.get("services/iris/").json()["auth"] == "None"
+    assert kube.score("iris", "")[0] == 200
 
 
 def test_a_second_version_takes_its_share_once_it_is_deployed(
