@@ -539,7 +539,7 @@ def busy(kube: Kube, count: int, seconds: float) -> ThreadPoolExecutor:
     return pool
 
 
-def test_load_asks_for_more_replicas_at_once_within_the_limits(up: Endpoint, kube: Kube) -> None:
+def test_load_asks_for_more_replicas_at_once_within_the_limits_and_never_for_nodes(up: Endpoint, kube: Kube) -> None:
     row = fixed(up, "a", autoScaler={"maxReplicas": 3})
     with busy(kube, 3, 1.0):
         look()
@@ -548,6 +548,10 @@ def test_load_asks_for_more_replicas_at_once_within_the_limits(up: Endpoint, kub
     assert row.deployment.wanted_replicas == 3
     name = manifests.workload_name(row.deployment)
     assert kube.asked.count(f"PATCH deployments/{name}/scale") == 1
+    assert [asked for asked in kube.asked if "scale" in asked or "node" in asked.lower()] == [
+        f"PATCH deployments/{name}/scale"
+    ]
+    assert ComputeTarget.objects.get().node_count == up.compute_target.node_count
 
 
 def test_replicas_go_down_only_after_a_minute_of_quiet(up: Endpoint, kube: Kube) -> None:
