@@ -12,7 +12,6 @@ from portal.models import Membership, Operation, Team, User, Workspace
 from portal.types import ACTIVE_STATES, Role
 from tests import factories
 
-
 HOMES = ("house", "told")  # session-wide homes: tests that share one stay in one process
 
 
