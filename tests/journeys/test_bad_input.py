@@ -318,12 +318,13 @@ class Story:
         self.answer("pip repaired", "services/bad-pip/")
 
     def steady(self) -> None:
-        """A service that serves while its update raises, and while one cannot be built; then a good update."""
+        """A service that serves while an update (that asks for keys, too) raises, and one cannot be built; then a good one."""
         path = "services/steady/"
         body = {"name": "steady", "compute_target": "demo", **what(good("first"), **OPEN)}
         self.do("steady", "POST", "services/", body)
         with self.calls("steady"):
-            self.do("update init", "PATCH", path, {"code": what(RAISES)["code"]}, path)
+            locked = what(RAISES, authEnabled=True)
+            self.do("update init", "PATCH", path, {each: locked[each] for each in ("code", "deployment_config")}, path)
             self.answer("update init", path)
             row = self.api.call("POST", "environments/", {"name": "bad-pip", "pip": [MISSING, "numpy"]})
             self.do("update pip", "PATCH", path, {"environment": f"bad-pip:{row['version']}"}, path)
@@ -422,6 +423,7 @@ def test_a_failed_update_leaves_what_served_and_says_so(ran: Told) -> None:
         row = shown["versions"]["v1"]
         assert (shown["state"], row["state"], row["revision"], row["effective_share"]) == ("Healthy", "Healthy", 1, 100)
         assert row["reason"] == f"The change to revision {revisions[note]} failed: {error['detail']}"
+        assert shown["auth"] == "None"
         assert ran.answers[note] == ("v1", "first")
     last = ran.shown["update good"]["versions"]["v1"]
     assert (ran.ops["update good"]["state"], ran.answers["update good"]) == ("Succeeded", ("v1", "second"))
