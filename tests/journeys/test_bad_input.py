@@ -318,7 +318,7 @@ class Story:
         self.answer("pip repaired", "services/bad-pip/")
 
     def steady(self) -> None:
-        """A service that serves while an update (that asks for keys, too) raises, and one cannot be built; then a good one."""
+        """A service that serves while an update raises (which asks for keys, too) and one cannot be built."""
         path = "services/steady/"
         body = {"name": "steady", "compute_target": "demo", **what(good("first"), **OPEN)}
         self.do("steady", "POST", "services/", body)
