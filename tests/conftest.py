@@ -12,25 +12,17 @@ from portal.models import Membership, Operation, Team, User, Workspace
 from portal.types import ACTIVE_STATES, Role
 from tests import factories
 
-HOMES = ("house", "told")  # session-wide homes: tests that share one stay in one process
+TURNS = {"house": 0, "told": 2}  # homes that many files share; the first is gone before the second is made
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process when several run side by side, and let the long stories begin first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_home(item) or f"{item.path.parent.name}/{item.path.stem}"))
+    """Keep together what shares a home, so that no home idles while others are tested."""
     items.sort(key=_turn)
 
 
-def _home(item: pytest.Item) -> str:
-    return next((name for name in HOMES if name in getattr(item, "fixturenames", ())), "")
-
-
 def _turn(item: pytest.Item) -> int:
-    if _home(item):
-        return HOMES.index(_home(item))
-    return 2 if any(item.get_closest_marker(name) for name in ("journey", "browser")) else 3
+    return next((turn for home, turn in TURNS.items() if home in getattr(item, "fixturenames", ())), 1)
 
 
 @pytest.fixture(autouse=True)

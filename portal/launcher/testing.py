@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -15,6 +16,9 @@ from portal.launcher.processes import ROOT, with_no_proxy
 
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|deselected)")
 NEVER_INHERITED = ("SLIPWAY_", "DATABASE_URL", "ARM_", "DJANGO_")
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+MEASURED = [sys.executable, "-m", "coverage", "run", *PYTEST[1:]]
+STORIES = "journey or browser"
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "kubectl": ("kubectl",)}
 
 
@@ -36,20 +40,27 @@ def run(words: list[str]) -> int:
     required = [name for name in os.environ.get("SLIPWAY_REQUIRE", "").split(",") if name]
     result = Result()
     if words:
-        _pytest(result, "SQLite", words, {}, required)
+        _pytest(result, "", [*PYTEST, *words], {}, required)
         return 0 if result.is_good else 1
     result.complaints += [f"{name} is required and not installed" for name in required if _is_missing(name)]
-    # One process more than there are cores: much of a story is waiting.
-    side_by_side = ["-n", str(len(os.sched_getaffinity(0)) + 1), "--dist", "loadgroup", "--no-loadscope-reorder"]
-    cover = [*side_by_side, "--cov", "--cov-report="]
-    _pytest(result, "SQLite", cover, {}, required)
-    _on_postgres(result, [*cover, "--cov-append", "-m", "not journey and not browser"], required)
+    _everything(result, required)
     _coverage(result)
     for complaint in result.complaints:
         print(f"FAILED: {complaint}")
     failed = result.counts["failed"] or len(result.complaints)
     print(f"{result.counts['passed']} passed, {failed} failed, {result.counts['skipped']} skipped")
     return 0 if result.is_good else 1
+
+
+def _everything(result: Result, required: list[str]) -> None:
+    """The stories, which start whole portals, beside the rest on SQLite and then on PostgreSQL."""
+    _coverage_tool("erase")
+    stories = threading.Thread(target=_pytest, args=(result, "stories", [*MEASURED, "-m", STORIES], {}, required))
+    stories.start()
+    rest = [*MEASURED, "-m", f"not ({STORIES})"]
+    _pytest(result, "SQLite", rest, {}, required)
+    _on_postgres(result, rest, required)
+    stories.join()
 
 
 def _is_missing(name: str) -> bool:
@@ -61,20 +72,18 @@ def _env(extra: dict[str, str]) -> dict[str, str]:
     return with_no_proxy({**kept, "DJANGO_ALLOW_ASYNC_UNSAFE": "1", **extra})
 
 
-def _pytest(result: Result, title: str, words: list[str], extra: dict[str, str], required: list[str]) -> None:
+def _pytest(result: Result, title: str, command: list[str], extra: dict[str, str], required: list[str]) -> None:
     """One run of pytest, shown as it goes; its counts and forbidden skips go to the result."""
-    print(f"== Tests on {title}", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *words]
     last = ""
     with subprocess.Popen(command, cwd=ROOT, env=_env(extra), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
-            print(line, end="", flush=True)
+            print(f"{title:<8} {line}" if title else line, end="", flush=True)
             last = line.strip() or last
             _note_skip(result, line, required)
     for number, word in COUNTS.findall(last):
         result.counts["failed" if word.startswith("error") else word] += int(number)
     if process.returncode and not result.counts["failed"]:
-        result.complaints.append(f"pytest on {title} ended with exit code {process.returncode}")
+        result.complaints.append(f"pytest ({title}) ended with exit code {process.returncode}")
 
 
 def _note_skip(result: Result, line: str, required: list[str]) -> None:
@@ -97,8 +106,13 @@ def _on_postgres(result: Result, words: list[str], required: list[str]) -> None:
 
 def _coverage(result: Result) -> None:
     print("== Coverage of our code", flush=True)
-    command = [sys.executable, "-m", "coverage", "report", "--skip-covered", "--sort=cover"]
-    done = subprocess.run(command, cwd=ROOT, env=_env({}), capture_output=True, text=True)
+    _coverage_tool("combine", "-q")
+    done = _coverage_tool("report", "--skip-covered", "--sort=cover")
     print(done.stdout[-6000:] + done.stderr)
     if done.returncode:
         result.complaints.append("coverage is below the number in pyproject.toml")
+
+
+def _coverage_tool(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "coverage", *words]
+    return subprocess.run(command, cwd=ROOT, env=_env({}), capture_output=True, text=True)

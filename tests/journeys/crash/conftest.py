@@ -10,7 +10,7 @@ from tests.journeys.crash import house as houses
 from tests.journeys.crash.house import CLUSTER, Caller, House
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A running home; the endpoint `main` answers with v1, and v2 stands beside it."""
     made = House(tmp_path_factory.mktemp("crash") / "home")
@@ -22,7 +22,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         made.run("down")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def caller(house: House) -> Caller:
     """Who scores at `main`."""
     api = house.api()
