@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from compute.sandbox.arm.admin import ArmAdmin
+from compute.sandbox.arm.errors import ArmError
 from compute.sandbox.kube.errors import ApiError
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ class Admin:
             web.delete("/sandbox/faults", guard(self.clear_fault)),
             web.get("/sandbox/state", guard(self.state)),
             web.post("/sandbox/clusters/{cluster}/nodes/{node}/{state:lost|back}", guard(self.node)),
+            web.get("/sandbox/principals", guard(self.principals)),
+            web.put("/sandbox/principals/{client_id}", guard(self.put_principal)),
+            web.delete("/sandbox/principals/{client_id}", guard(self.delete_principal)),
+            *ArmAdmin(self._sandbox.arm, self._sandbox.providers, self._sandbox.outside).routes(guard),
             web.route("*", "/sandbox{rest:.*}", guard(self.nothing)),
         ]
 
@@ -46,6 +52,8 @@ class Admin:
                 return await handler(request)
             except (ValueError, KeyError, TypeError) as error:
                 return web.json_response({"message": f"Bad request: {error}"}, status=400)
+            except ArmError as error:
+                return web.json_response({"message": error.message}, status=error.status)
             except ApiError as error:
                 return web.json_response({"message": error.message}, status=error.status)
 
@@ -71,8 +79,8 @@ class Admin:
     async def set_fault(self, request: web.Request) -> web.Response:
         """Set a fault; the body says for whom and how often."""
         spec: Any = json.loads(await request.read() or b"{}")
-        if not isinstance(spec, dict) or int(spec.get("count", 1)) < 1:
-            raise ValueError("a fault is an object; its count is at least 1")
+        if not isinstance(spec, dict):
+            raise ValueError("a fault is an object")
         self._sandbox.faults.set(request.match_info["name"], spec)
         return await self.faults(request)
 
@@ -80,6 +88,21 @@ class Admin:
         """Clear one fault, or all."""
         self._sandbox.faults.clear(request.match_info.get("name"))
         return await self.faults(request)
+
+    async def principals(self, request: web.Request) -> web.Response:
+        """The service principals, without secrets, and their tenant."""
+        found = self._sandbox.principals
+        return web.json_response({"tenant_id": found.tenant, "value": found.list()})
+
+    async def put_principal(self, request: web.Request) -> web.Response:
+        """Register or change a service principal: secret, certificate, federated, groups, roles."""
+        asked: Any = json.loads(await request.read() or b"{}")
+        return web.json_response(self._sandbox.principals.put(request.match_info["client_id"], asked))
+
+    async def delete_principal(self, request: web.Request) -> web.Response:
+        """Forget a service principal."""
+        self._sandbox.principals.delete(request.match_info["client_id"])
+        return await self.principals(request)
 
     async def state(self, request: web.Request) -> web.Response:
         """Process id, clusters, and every pod with its processes."""

@@ -5,15 +5,26 @@ import ssl
 from aiohttp import web
 
 from compute.sandbox.admin import Admin
+from compute.sandbox.arm.access import Access
+from compute.sandbox.arm.account import Account
 from compute.sandbox.arm.door import Door
-from compute.sandbox.arm.reads import Groups
+from compute.sandbox.arm.groups import Groups, Removal
+from compute.sandbox.arm.network_routes import NetworkRoutes
+from compute.sandbox.arm.networks import Networks
+from compute.sandbox.arm.outside import Outside
+from compute.sandbox.arm.providers import Providers
 from compute.sandbox.arm.routes import Routes
 from compute.sandbox.arm.service import Service
 from compute.sandbox.arm.signing import Signer
 from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.manager import ControllerManager
 from compute.sandbox.db import Db
+from compute.sandbox.entra.authority import Authority
+from compute.sandbox.entra.gate import Gate
+from compute.sandbox.entra.principals import Principals
+from compute.sandbox.entra.tokens import Tokens
 from compute.sandbox.faults import Faults
+from compute.sandbox.ids import tenant_of
 from compute.sandbox.kube import api
 from compute.sandbox.kube.clusters import Clusters
 from compute.sandbox.kube.store import Store
@@ -41,12 +52,27 @@ class Sandbox:
         self.images = Images(settings, self.db)
         self.controllers = ControllerManager(self.store, self.clock, settings, self.faults, self.kube)
         self.kubelet = KubeletManager(self.store, self.clock, settings, self.faults, self.kube, self.images)
-        self.arm = Service(settings, self.db, self.clock, self.faults, self.kube)
-        signer = Signer(self.db)
         groups = Groups(settings.subscription, settings.resource_groups, settings.region, self.db)
+        self.networks = Networks(settings.subscription, groups, self.db)
+        self.arm = Service(settings, self.db, self.clock, self.faults, self.kube, groups, self.networks)
+        self._removal = Removal(groups, self.arm.clear_group)
+        self.outside = Outside(self.arm, groups, self._removal)
+        signer = Signer(self.db)
         self._registry = Registry(settings, self.db, self.clock, groups, signer, self.images)
-        self._door = Door(_secret(settings.arm_token_file), settings.subscription, self.faults, self.arm_log)
-        Routes(self.arm, groups, signer).register(self._door)
+        self.providers = Providers(self.db, self.clock)
+        self.principals = Principals(self.db, tenant_of(settings.subscription))
+        tokens = Tokens(self.db, self.clock, self.principals)
+        self._authority = Authority(
+            self.principals, tokens, self.clock, self.faults, settings.token_seconds, _own_names(settings)
+        )
+        login = f"https://127.0.0.1:{settings.https_port}/{self.principals.tenant}"
+        gate = Gate(_secret(settings.arm_token_file), tokens, self.clock, self._authority.arm_audiences, login)
+        self._door = Door(gate, settings.subscription, self.faults, self.arm_log, self.providers)
+        self._access = Access(self.arm, tokens)
+        self.kube.entra = self._access.user
+        Routes(self.arm, signer, self._access).register(self._door)
+        Account(self.arm, self._removal, self.providers).register(self._door)
+        NetworkRoutes(self.networks, groups).register(self._door)
         self._registry.register(self._door)
         self._runners: list[web.AppRunner] = []
 
@@ -57,6 +83,7 @@ class Sandbox:
         await self.controllers.start()
         await self.kubelet.start()
         await self.arm.start()
+        self._removal.start()
         await self._registry.start()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
@@ -68,22 +95,30 @@ class Sandbox:
         for runner in self._runners:
             await runner.cleanup()
         await self._registry.stop()
+        await self._removal.stop()
         await self.arm.stop()
         await self.controllers.stop()
         await self.kubelet.stop()
         self.db.close()
 
     async def _listen(self, port: int, context: ssl.SSLContext | None, *, with_kube: bool) -> None:
-        app = web.Application(client_max_size=_MOST_BYTES)
+        app = web.Application(client_max_size=_MOST_BYTES, middlewares=[self._access.border])
         app.add_routes(Admin(self, _secret(self.settings.admin_token_file)).routes())
         app.add_routes(self._registry.routes())
         app.router.add_route("*", "/subscriptions{tail:.*}", self._door.handle)
         if with_kube:
             app.add_routes(api.routes(self))
+            app.add_routes(self._authority.routes())
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+
+
+def _own_names(settings: Settings) -> frozenset[str]:
+    ports = {"https": settings.https_port, "http": settings.http_port}
+    hosts = ("127.0.0.1", "localhost")
+    return frozenset(f"{scheme}://{host}:{port}" for scheme, port in ports.items() for host in hosts)
 
 
 def _secret(path: object) -> str:

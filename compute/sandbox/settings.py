@@ -14,7 +14,10 @@ class BadSetting(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Folders, ports, files and times (seconds) of one sandbox."""
+    """Folders, ports, files and times (seconds) of one sandbox.
+
+    `retry_after` 0: ARM names no time to wait, as real AKS. `private_reachable`: private clusters answer even so.
+    """
 
     state: Path
     http_port: int
@@ -31,6 +34,9 @@ class Settings:
     create_seconds: float
     scale_seconds: float
     delete_seconds: float
+    retry_after: float
+    token_seconds: float
+    private_reachable: bool
     restart_backoff: float
     uv: Path
     envoy: Path
@@ -58,6 +64,9 @@ class Settings:
             create_seconds=read.seconds("CREATE_SECONDS", 10),
             scale_seconds=read.seconds("SCALE_SECONDS", 4),
             delete_seconds=read.seconds("DELETE_SECONDS", 3),
+            retry_after=read.seconds("RETRY_AFTER", 1),
+            token_seconds=read.seconds("TOKEN_SECONDS", 3600),
+            private_reachable=read.text("PRIVATE_REACHABLE", "0") in ("1", "true"),
             restart_backoff=read.seconds("RESTART_BACKOFF", 1),
             uv=Path(read.text("UV", str(Path(sys.executable).with_name("uv")))),
             envoy=Path(read.text("ENVOY", "") or _envoy()),

@@ -59,13 +59,14 @@ def size(name: str, region: str) -> Size:
         )
     found = sizes().get(name.lower())
     if found is None or region not in found.regions:
-        here = ",".join(sorted(known.name for known in sizes().values() if region in known.regions))
-        raise invalid(
-            f"The VM size of {name} is not allowed in your subscription in location '{region}'. "
-            f"The available VM sizes are '{here}'.",
-            code="BadRequest",
-        )
+        raise not_allowed(name, region, sorted(known.name for known in sizes().values() if region in known.regions))
     return found
+
+
+def not_allowed(name: str, region: str, allowed: list[str]) -> ArmError:
+    """400 of the provider for a size that the subscription does not get; it lists those that it does."""
+    words = f"The VM size of {name} is not allowed in your subscription in location '{region}'."
+    return invalid(f"{words} The available VM sizes are '{','.join(allowed)}'.", code="BadRequest")
 
 
 def full_version(asked: str) -> str:
@@ -120,23 +121,3 @@ def cores(pools: Iterable[Json], family: str | None = None) -> int:
         if family is None or known.family == family:
             total += known.vcpus * int(pool.get("count") or 0)
     return total
-
-
-def check_quota(region: str, others: list[Json], wanted: list[Json], left: int | None = None) -> None:
-    """Refuse when `wanted` beside `others` go over the region's or a family's vCPUs; `left` overrules the region's."""
-    need = cores(wanted)
-    free = REGIONAL_CORES - cores(others) if left is None else left
-    if need > free:
-        raise _quota(f"left regional vcpu quota {max(free, 0)}, requested quota {need}", region)
-    for family in sorted({sizes()[pool["vmSize"].lower()].family for pool in wanted}):
-        need, free = cores(wanted, family), family_limit(family) - cores(others, family)
-        if need > free:
-            raise _quota(f"left {family} vcpu quota {max(free, 0)}, requested quota {need}", region)
-
-
-def _quota(words: str, region: str) -> ArmError:
-    return invalid(
-        f"Preconfigured quota of region {region} does not suffice: insufficient vcpu quota, {words}. "
-        "Ask for more quota, or use fewer or smaller nodes.",
-        code="ErrCode_InsufficientVCPUQuota",
-    )

@@ -1,13 +1,13 @@
 """Managed clusters: what a body may say, and what the service fills in."""
 
 import copy
-import hashlib
 import ipaddress
 import re
 from typing import Any
 
 from compute.sandbox.arm import catalogue, pools
 from compute.sandbox.arm.errors import gateway, invalid
+from compute.sandbox.ids import stable_uuid, tenant_of
 
 Json = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
@@ -43,7 +43,8 @@ def fill(sub: str, group: str, name: str, asked: Json, old: Json | None, uid: st
     props["networkProfile"] = _network(given.get("networkProfile"), before.get("networkProfile"))
     props["agentPoolProfiles"] = _pools(props, before, location)
     _fixed_group(props, before, f"MC_{group}_{name}_{location}")
-    _access(props)
+    _access(props, before, uid)
+    _directory(props, sub)
     _service_principal(props)
     body["properties"] = {"enableRBAC": True, "supportPlan": "KubernetesOfficial", **props}
     body["properties"].update({"maxAgentPools": 100, "resourceUID": uid})
@@ -74,17 +75,12 @@ def _top(sub: str, group: str, name: str, asked: Json, location: str) -> Json:
     kept = {key: value for key, value in asked.items() if key not in ("id", "name", "type", "eTag", "systemData")}
     identity = dict(asked.get("identity") or {"type": "None"})
     if identity.get("type") == "SystemAssigned":
-        identity |= {"principalId": _uuid(sub, group, name, "p"), "tenantId": _uuid(sub)}
+        identity |= {"principalId": stable_uuid(sub, group, name, "p"), "tenantId": tenant_of(sub)}
     return {
         **kept, "name": name, "location": location, "type": "Microsoft.ContainerService/ManagedClusters",
         "id": f"/subscriptions/{sub}/resourcegroups/{group}{_PROVIDER}/{name}",
         "tags": dict(tags), "identity": identity, "sku": asked.get("sku") or {"name": "Base", "tier": "Free"},
     }  # fmt: skip
-
-
-def _uuid(*parts: str) -> str:
-    text = hashlib.sha256("/".join(parts).lower().encode()).hexdigest()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:32]}"
 
 
 def _version(props: Json, before: Json, given: Json) -> None:
@@ -207,18 +203,34 @@ def _fixed_group(props: Json, before: Json, default: str) -> None:
         _refuse_change("nodeResourceGroup", before["nodeResourceGroup"])
 
 
-def _access(props: Json) -> None:
-    ranges = (props.get("apiServerAccessProfile") or {}).get("authorizedIPRanges") or []
+def _access(props: Json, before: Json, uid: str) -> None:
+    profile = props.get("apiServerAccessProfile") or {}
+    ranges, private = profile.get("authorizedIPRanges") or [], bool(profile.get("enablePrivateCluster"))
     for text in ranges:
         try:
             ipaddress.ip_network(str(text), strict=False)
         except ValueError:
             words = f"The authorized range {text!r} is no address or range."
             raise invalid(words, "apiServerAccessProfile.authorizedIPRanges") from None
-    if ranges and (props.get("apiServerAccessProfile") or {}).get("enablePrivateCluster"):
+    if ranges and private:
         raise invalid(
             "authorizedIPRanges cannot be used with a private cluster.", "apiServerAccessProfile", code="BadRequest"
         )
+    was = bool(((before or {}).get("apiServerAccessProfile") or {}).get("enablePrivateCluster"))
+    if before and was != private:
+        _refuse_change("apiServerAccessProfile.enablePrivateCluster", was)
+    if private:
+        place = props["fqdn"].partition(".hcp.")
+        props["privateFQDN"] = f"{place[0]}.{stable_uuid(uid)}.privatelink.{place[2]}"
+        if not profile.get("enablePrivateClusterPublicFQDN"):
+            del props["fqdn"]
+
+
+def _directory(props: Json, sub: str) -> None:
+    profile = props.get("aadProfile")
+    if isinstance(profile, dict):
+        props["aadProfile"] = {"managed": True, "enableAzureRBAC": False, "adminGroupObjectIDs": None,
+                               "tenantID": tenant_of(sub), **profile}  # fmt: skip
 
 
 def _service_principal(props: Json) -> None:

@@ -1,7 +1,5 @@
-"""The front door of ARM: token, api-version, faults, headers, and the way to what a path names."""
+"""The front door of ARM: token, api-version, rights, faults, headers, and the way to what a path names."""
 
-import asyncio
-import hmac
 import json
 import re
 import time
@@ -12,7 +10,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from compute.sandbox.arm import trouble
+from compute.sandbox.arm.actions import Need, need
 from compute.sandbox.arm.errors import ArmError, gateway
+from compute.sandbox.arm.providers import Providers
+from compute.sandbox.entra.gate import HOME, Gate
+from compute.sandbox.entra.rights import Caller
 from compute.sandbox.faults import Faults
 from compute.sandbox.requestlog import RequestLog
 
@@ -26,6 +29,8 @@ class Call:
 
     def __init__(self, request: web.Request, names: dict[str, str]) -> None:
         self.request, self.names, self.effective = request, names, False
+        self.caller: Caller = HOME
+        self.scope = ""
 
     @property
     def base(self) -> str:
@@ -63,15 +68,19 @@ Handler = Callable[[Call], Awaitable[web.Response]]
 class Door:
     """All paths under /subscriptions."""
 
-    def __init__(self, token: str, subscription: str, faults: Faults, log: RequestLog) -> None:
-        self._token, self._subscription, self._faults, self._log = token, subscription, faults, log
-        self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
+    def __init__(self, gate: Gate, subscription: str, faults: Faults, log: RequestLog, providers: Providers) -> None:
+        self._gate, self._subscription, self._faults, self._log = gate, subscription, faults, log
+        self._providers = providers
+        self._routes: list[tuple[str, re.Pattern[str], Handler, Need | None]] = []
 
-    def add(self, methods: str, path: str, handler: Handler) -> None:
-        """Serve `path` ({name} is one segment), letter case of its words aside, for methods such as "GET HEAD"."""
+    def add(self, methods: str, path: str, handler: Handler, *, free: bool = False) -> None:
+        """Serve `path` ({name} is one segment), letter case of its words aside, for methods such as "GET HEAD".
+
+        `free`: the handler itself sees to rights. Else the caller needs the action that the path says.
+        """
         pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace(".", r"\.")) + "/?", re.IGNORECASE)
         for method in methods.split():
-            self._routes.append((method, pattern, handler))
+            self._routes.append((method, pattern, handler, None if free else need(method, path)))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
@@ -81,7 +90,10 @@ class Door:
             answer = await self._answer(call)
         except ArmError as refusal:
             answer = refusal.response()
-        self._log.add(request.method, request.path, answer.status, effective=call.effective, user="arm")
+        except trouble.Plain as plain:
+            answer = plain.response
+        who = "arm" if call.caller is HOME else call.caller.client_id
+        self._log.add(request.method, request.path, answer.status, effective=call.effective, user=who)
         for key, value in self._headers(request, started).items():
             answer.headers[key] = value
         if answer.status < 300 and self._drop(call, "after"):
@@ -90,8 +102,11 @@ class Door:
 
     async def _answer(self, call: Call) -> web.Response:
         request = call.request
-        self._authenticate(request)
-        handler = self._find(call)
+        call.caller = self._gate.caller(request.headers.get("Authorization", ""))
+        handler, wanted = self._find(call)
+        match = trouble.describe(request, call.names)
+        if self._faults.take("arm.token_expired", **match):
+            raise self._gate.expired(time.time() - 1)
         if not request.query.get("api-version"):
             words = "The api-version query parameter (?api-version=) is required for all requests."
             raise gateway(400, "MissingApiVersionParameter", words)
@@ -100,23 +115,23 @@ class Door:
             raise gateway(404, "SubscriptionNotFound", words)
         if (request.content_length or 0) > _MOST_BYTES:
             raise gateway(413, "RequestContentTooLarge", f"The request has more than {_MOST_BYTES} bytes.")
-        await self._disturb(call)
+        if self._drop(call, "before"):
+            self._hang_up(request)
+            raise web.HTTPServiceUnavailable
+        await trouble.strike(self._faults, match)
+        if wanted is not None:
+            call.scope = wanted.scope_of(call.names)
+            _permit(call.caller, wanted, call.scope)
+        self._providers.check(request.path, self._subscription)
         return await handler(call)
 
-    def _authenticate(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            words = "The access token is missing or invalid."
-            ask = 'Bearer authorization_uri="https://login.windows.net/common", error="invalid_token"'
-            raise gateway(401, "InvalidAuthenticationToken", words, **{"WWW-Authenticate": ask})
-
-    def _find(self, call: Call) -> Handler:
+    def _find(self, call: Call) -> tuple[Handler, Need | None]:
         request, allowed = call.request, set()
-        for method, pattern, handler in self._routes:
+        for method, pattern, handler, wanted in self._routes:
             found = pattern.fullmatch(request.rel_url.raw_path)
             if found and method == request.method:
                 call.names = {key: unquote(value) for key, value in found.groupdict().items()}
-                return handler
+                return handler, wanted
             if found:
                 allowed.add(method)
         if allowed:
@@ -124,42 +139,11 @@ class Door:
             raise gateway(405, "HttpMethodNotAllowed", words, Allow=", ".join(sorted(allowed)))
         raise gateway(404, "InvalidResourceType", f"Nothing is served at '{request.path}'.")
 
-    def _match(self, call: Call) -> Json:
-        names, path = call.names, call.request.path.lower()
-        target = (
-            "operation"
-            if "/operation" in path
-            else "pool"
-            if "pool" in names
-            else "cluster"
-            if "cluster" in names
-            else ""
-        )
-        return {"method": call.request.method, "cluster": names.get("cluster", ""), "target": target}
-
-    async def _disturb(self, call: Call) -> None:
-        match = self._match(call)
-        if self._drop(call, "before"):
-            self._hang_up(call.request)
-            raise web.HTTPServiceUnavailable
-        slow = self._faults.take("arm.slow", **match)
-        if slow:
-            await asyncio.sleep(float(slow.get("seconds", 2)))
-        throttle = self._faults.take("arm.throttle", **match)
-        if throttle:
-            wait = str(throttle.get("retry_after", 1))
-            words = f"The number of requests for subscription exceeded the limit. Try again in {wait} seconds."
-            raise gateway(429, "SubscriptionRequestsThrottled", words, **{"Retry-After": wait})
-        if self._faults.take("arm.unavailable", **match):
-            raise gateway(503, "ServerBusy", "The service is busy. Try again later.")
-        if match["target"] == "operation" and self._faults.take("arm.operation_gone", **match):
-            raise gateway(404, "NotFound", "The operation was not found.")
-
     def _drop(self, call: Call, when: str) -> bool:
-        spec = self._faults.all().get("arm.drop")
-        if spec is None or spec.get("when", "before") != when or not call.names:
+        if not call.names:
             return False
-        return self._faults.take("arm.drop", **self._match(call)) is not None
+        match = trouble.describe(call.request, call.names)
+        return self._faults.take("arm.drop", when=when, **match) is not None
 
     @staticmethod
     def _hang_up(request: web.Request) -> None:
@@ -177,6 +161,19 @@ class Door:
             f"x-ms-ratelimit-remaining-subscription-global-{kind}": "3748",
             "Server-Timing": f"app;dur={(time.monotonic() - started) * 1000:.1f}",
         }  # fmt: skip
+
+
+def _permit(caller: Caller, wanted: Need, scope: str) -> None:
+    allowed = caller.may_below(wanted.action, scope) if wanted.lists else caller.may(wanted.action, scope)
+    if not allowed:
+        raise not_authorized(caller, wanted.action, scope)
+
+
+def not_authorized(caller: Caller, action: str, scope: str) -> ArmError:
+    """403 of the front door."""
+    words = f"The client '{caller.client_id}' with object id '{caller.object_id}' does not have authorization to"
+    more = "or the scope is invalid. If access was recently granted, please refresh your credentials."
+    return gateway(403, "AuthorizationFailed", f"{words} perform action '{action}' over scope '{scope}' {more}")
 
 
 def answer(body: Json | list[Json] | None, status: int = 200, **headers: str) -> web.Response:

@@ -21,17 +21,20 @@ class ArmError(Exception):
         target: str = "",
         subcode: str = "",
         headers: dict[str, str] | None = None,
+        details: list[Json] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.wrapped = status, code, message, wrapped
         self.target, self.subcode, self.headers = target, subcode, headers or {}
+        self.details = details
 
     def body(self) -> Json:
         """The JSON of the answer."""
         target = {"target": self.target} if self.target else {}
         if self.wrapped:
-            return {"error": {"code": self.code, "message": self.message, **target}}
-        return {"code": self.code, "details": None, "message": self.message, "subcode": self.subcode, **target}
+            details = {"details": self.details} if self.details else {}
+            return {"error": {"code": self.code, "message": self.message, **target, **details}}
+        return {"code": self.code, "details": self.details, "message": self.message, "subcode": self.subcode, **target}
 
     def response(self) -> web.Response:
         """The HTTP answer."""

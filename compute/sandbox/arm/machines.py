@@ -14,8 +14,15 @@ def ensure(kube: Clusters, record: Json) -> None:
     body = record["body"]
     kube.ensure(
         record["uid"], name=record["name"], resource_group=record["group"], region=body["location"],
-        version=body["properties"]["currentKubernetesVersion"],
+        version=body["properties"]["currentKubernetesVersion"], local=local_accounts(body["properties"]),
     )  # fmt: skip
+
+
+def local_accounts(props: Json) -> list[str]:
+    """Which accounts without Entra a cluster has."""
+    if props.get("disableLocalAccounts"):
+        return []
+    return ["clusterAdmin"] if props.get("aadProfile") else ["clusterUser", "clusterAdmin"]
 
 
 def specs(record: Json, without: str = "") -> list[NodeSpec]:

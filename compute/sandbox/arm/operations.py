@@ -23,6 +23,7 @@ PHASES = {
     "pool_delete": ("InProgress", "DrainingAgentPool", "DeletingAgentPool", "ReconcilingDNS"),
     "delete": ("InProgress", "DeletingAgentPools", "DeletingControlPlane", "DeletingNetworkResources"),
     "stop": ("InProgress", "DrainingAgentPools", "DeallocatingNodes", "StoppingControlPlane"),
+    "upgrade": ("InProgress", "UpgradingControlPlane", "UpgradingAgentPools", "ReconcilingDNS"),
     "start": ("InProgress", "ProvisioningControlPlane", "ReconcilingDNS", "StartingNodes"),
 }  # fmt: skip
 
@@ -63,10 +64,10 @@ class Operations:
         """The last status, or the word for how far it is."""
         if doc["status"]:
             return str(doc["status"])
-        phases = PHASES[doc["kind"]]
+        phases = doc.get("words") or PHASES[doc["kind"]]
         share = (self._clock.time() - doc["started"]) / max(doc["seconds"], 0.001)
         index = min(int(share * len(phases)), len(phases) - 1)
-        return phases[max(index, 0)].format(nodes=doc.get("nodes", 1))
+        return str(phases[max(index, 0)]).replace("{nodes}", str(doc.get("nodes", 1)))
 
     def _save(self, doc: Json) -> None:
         self._docs[doc["id"]] = doc

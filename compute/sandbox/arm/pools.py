@@ -34,7 +34,7 @@ def fill(name: str, asked: Json, old: Json | None, *, region: str, overlay: bool
     _check_choices(pool)
     _check_size(pool, old, region)
     _check_count(pool)
-    _check_rest(pool)
+    _check_rest(pool, region)
     pool["orchestratorVersion"] = str(pool.get("orchestratorVersion") or version)
     pool["currentOrchestratorVersion"] = catalogue.full_version(pool["orchestratorVersion"])
     if catalogue.number(pool["currentOrchestratorVersion"]) > catalogue.number(catalogue.full_version(version)):
@@ -90,13 +90,14 @@ def _whole(pool: Json, key: str, low: int, high: int) -> None:
         raise invalid(f"{words} for mode {pool['mode']}.", f"agentPoolProfile.{key}")
 
 
-def _check_rest(pool: Json) -> None:
+def _check_rest(pool: Json, region: str) -> None:
     _whole(pool, "maxPods", 10, 250)
     _whole(pool, "osDiskSizeGB", 30, 4096)
     for zone in pool.get("availabilityZones") or []:
         if zone not in catalogue.ZONES:
-            words = f"The zone {zone!r} of pool {pool['name']} does not exist; zones: 1, 2, 3."
-            raise invalid(words, "agentPoolProfile.availabilityZones", code="AvailabilityZoneNotSupported")
+            words = f"The zone(s) '{zone}' for resource '{pool['name']}' is not supported."
+            more = f"The supported zones for location '{region}' are '{','.join(catalogue.ZONES)}'"
+            raise invalid(f"{words} {more}", "agentPoolProfile.availabilityZones", code="AvailabilityZoneNotSupported")
     for key in pool.get("nodeLabels") or {}:
         if not _LABEL.fullmatch(str(key)):
             raise invalid(

@@ -1,72 +1,45 @@
-"""What preflights read: subscription, resource groups, sizes, quotas, versions, one subnet, permissions."""
+"""What preflights read: the subscription, sizes, quotas, versions."""
 
 from typing import Any
 
 from compute.sandbox.arm import catalogue
-from compute.sandbox.arm.errors import absent, gateway
+from compute.sandbox.arm.offers import Offers
 from compute.sandbox.arm.service import Service
-from compute.sandbox.db import Db
+from compute.sandbox.ids import tenant_of
 
 Json = dict[str, Any]
-_TABLE = "arm_groups"
-VNET, SUBNET = "slipway-vnet", "default"
-
-
-class Groups:
-    """The resource groups."""
-
-    def __init__(self, subscription: str, first: tuple[str, ...], region: str, db: Db) -> None:
-        self._subscription, self._db = subscription, db
-        self._docs: dict[str, Json] = db.all(_TABLE)
-        for name in first:
-            if name.lower() not in self._docs:
-                self.put(name, {"location": region})
-
-    def get(self, name: str) -> Json:
-        """The group; 404 when absent."""
-        found = self._docs.get(name.lower())
-        if found is None:
-            raise gateway(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
-        return found
-
-    def list(self) -> list[Json]:
-        """All groups by name."""
-        return [self._docs[key] for key in sorted(self._docs)]
-
-    def put(self, name: str, asked: Json) -> tuple[Json, bool]:
-        """Make or retag a group; True when it is new."""
-        location = str(asked.get("location") or "").replace(" ", "").lower()
-        if location not in catalogue.REGIONS:
-            words = f"The provided location '{location}' is not available for resource group."
-            raise gateway(400, "LocationNotAvailableForResourceGroup", words)
-        old = self._docs.get(name.lower())
-        if old is not None and old["location"] != location:
-            words = f"The resource group '{name}' already exists in location '{old['location']}'."
-            raise gateway(409, "InvalidResourceGroupLocation", words)
-        doc = {
-            "id": f"/subscriptions/{self._subscription}/resourceGroups/{name}", "name": name, "location": location,
-            "type": "Microsoft.Resources/resourceGroups", "tags": asked.get("tags") or {},
-            "properties": {"provisioningState": "Succeeded"},
-        }  # fmt: skip
-        self._docs[name.lower()] = doc
-        self._db.put(_TABLE, name.lower(), doc)
-        return doc, old is None
 
 
 def subscription(sub: str) -> Json:
     """The subscription."""
-    return {"id": f"/subscriptions/{sub}", "subscriptionId": sub, "displayName": "Slipway sandbox", "state": "Enabled"}
+    return {"id": f"/subscriptions/{sub}", "subscriptionId": sub, "displayName": "Slipway sandbox",
+            "tenantId": tenant_of(sub), "state": "Enabled", "authorizationSource": "RoleBased",
+            "subscriptionPolicies": {"spendingLimit": "Off"}}  # fmt: skip
 
 
-def skus(region: str) -> list[Json]:
-    """VM sizes as resource SKUs; those that the region lacks are restricted there."""
+def plain_group(doc: Json) -> Json:
+    """A group as ARM shows it."""
+    return {key: value for key, value in doc.items() if key != "leftovers"}
+
+
+def machinery(group: Json) -> list[Json]:
+    """What stands in the group of a cluster's machines: the load balancer and its address."""
+    if not group.get("managedBy"):
+        return []
+    kinds = (("kubernetes", "Microsoft.Network/loadBalancers"), ("outbound", "Microsoft.Network/publicIPAddresses"))
+    return [
+        {"id": f"{group['id']}/providers/{kind}/{name}", "name": name, "type": kind, "location": group["location"]}
+        for name, kind in kinds
+    ]
+
+
+def skus(offers: Offers, region: str) -> list[Json]:
+    """VM sizes as resource SKUs; those that the subscription may not have are restricted."""
     regions = [region] if region else list(catalogue.REGIONS)
-    return [_sku(size, where) for where in regions for size in catalogue.sizes().values()]
+    return [_sku(offers, size, where) for where in regions for size in catalogue.sizes().values()]
 
 
-def _sku(size: catalogue.Size, region: str) -> Json:
-    gone = size.name.lower().startswith(catalogue.FPGA) or region not in size.regions
-    reason = {"type": "Location", "values": [region], "reasonCode": "NotAvailableForSubscription"}
+def _sku(offers: Offers, size: catalogue.Size, region: str) -> Json:
     facts = {
         "vCPUs": str(size.vcpus),
         "MemoryGB": f"{size.memory_gb:g}",
@@ -75,10 +48,22 @@ def _sku(size: catalogue.Size, region: str) -> Json:
     }
     return {
         "resourceType": "virtualMachines", "name": size.name, "tier": "Standard", "family": size.family,
-        "locations": [region], "locationInfo": [{"location": region, "zones": list(catalogue.ZONES)}],
+        "size": size.name.partition("_")[2], "locations": [region],
+        "locationInfo": [{"location": region, "zones": offers.zones(region, size.name), "zoneDetails": []}],
         "capabilities": [{"name": key, "value": value} for key, value in facts.items()],
-        "restrictions": [reason] if gone else [],
+        "restrictions": _restrictions(offers, size.name, region),
     }  # fmt: skip
+
+
+def _restrictions(offers: Offers, name: str, region: str) -> list[Json]:
+    rows: list[Json] = []
+    if offers.is_barred(region, name):
+        rows.append({"type": "Location", "values": [region], "restrictionInfo": {"locations": [region]}})
+    zones = offers.barred_zones(region, name)
+    if zones:
+        info = {"locations": [region], "zones": zones}
+        rows.append({"type": "Zone", "values": [region], "restrictionInfo": info})
+    return [{**row, "reasonCode": "NotAvailableForSubscription"} for row in rows]
 
 
 def vm_sizes(region: str) -> list[Json]:
@@ -91,11 +76,13 @@ def vm_sizes(region: str) -> list[Json]:
 
 def usages(service: Service, region: str) -> list[Json]:
     """vCPU quotas of the region: used and limit, all and by family."""
-    pools = service.pools_of(region)
-    rows = [_usage("cores", "Total Regional vCPUs", catalogue.cores(pools), catalogue.REGIONAL_CORES)]
-    for family in sorted({size.family for size in catalogue.sizes().values()}):
-        rows.append(_usage(family, f"{family} vCPUs", catalogue.cores(pools, family), catalogue.family_limit(family)))
-    return rows
+    pools, offers = service.pools_of(region), service.offers
+    names = {"cores": "Total Regional vCPUs"}
+    names |= {name: f"{name} vCPUs" for name in sorted({size.family for size in catalogue.sizes().values()})}
+    return [
+        _usage(name, words, offers.used(region, name, pools), offers.limit(region, name))
+        for name, words in names.items()
+    ]
 
 
 def _usage(name: str, words: str, used: int, limit: int) -> Json:
@@ -112,14 +99,3 @@ def versions() -> list[Json]:
         }
         for minor, patches in catalogue.VERSIONS.items()
     ]  # fmt: skip
-
-
-def subnet(sub: str, group: str, vnet: str, name: str) -> Json:
-    """The one subnet of a group; 404 for another."""
-    if (vnet.lower(), name.lower()) != (VNET, SUBNET):
-        raise absent("Microsoft.Network/virtualNetworks", vnet, group)
-    path = f"/subscriptions/{sub}/resourceGroups/{group}/providers/Microsoft.Network/virtualNetworks/{VNET}"
-    return {
-        "id": f"{path}/subnets/{SUBNET}", "name": SUBNET, "type": "Microsoft.Network/virtualNetworks/subnets",
-        "properties": {"addressPrefix": "10.224.0.0/16", "provisioningState": "Succeeded", "delegations": []},
-    }  # fmt: skip

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from compute.sandbox.arm import catalogue, machines, reads
+from compute.sandbox.arm import catalogue, fates, machines, placing
+from compute.sandbox.arm.access import Access
 from compute.sandbox.arm.door import Call, Door, answer
 from compute.sandbox.arm.errors import gateway
 from compute.sandbox.arm.service import KIND, Service
@@ -19,26 +20,19 @@ _GROUP = _SUB + "/resourceGroups/{group}"
 _ONE = _GROUP + f"/providers/{KIND}/{{cluster}}"
 _POOLS = _ONE + "/agentPools"
 _PLACE = _SUB + "/providers/Microsoft.ContainerService/locations/{location}"
-_COMPUTE = _SUB + "/providers/Microsoft.Compute"
 
 
 class Routes:
     """Handlers over the service."""
 
-    def __init__(self, service: Service, groups: reads.Groups, signer: Signer) -> None:
-        self._service, self._groups, self._signer = service, groups, signer
+    def __init__(self, service: Service, signer: Signer, access: Access) -> None:
+        self._service, self._groups, self._signer = service, service.groups, signer
+        self._access = access
         self._sub = service.settings.subscription
 
     def register(self, door: Door) -> None:
         """Add every path to the door."""
         add = door.add
-        add("GET", "/subscriptions", self.subscriptions)
-        add("GET", _SUB, self.subscription)
-        add("GET", _SUB + "/resourceGroups", self.groups)
-        add("GET HEAD", _GROUP, self.group)
-        add("PUT", _GROUP, self.put_group)
-        add("GET", _GROUP + "/providers/Microsoft.Authorization/permissions", self.permissions)
-        add("GET", _SUB + "/providers/Microsoft.Authorization/permissions", self.permissions)
         add("GET", _SUB + f"/providers/{KIND}", self.clusters)
         add("GET", _GROUP + f"/providers/{KIND}", self.clusters)
         add("GET HEAD", _ONE, self.get)
@@ -56,48 +50,19 @@ class Routes:
         add("PUT", _POOLS + "/{pool}", self.put_pool)
         add("DELETE", _POOLS + "/{pool}", self.delete_pool)
         add("POST", _POOLS + "/{pool}/abort", self.abort)
-        add("GET", _PLACE + "/operations/{operation}", self.operation)
-        add("GET", _PLACE + "/operationresults/{operation}", self.operation_result)
-        add("GET", _PLACE + "/kubernetesVersions", self.versions)
-        add("GET", _COMPUTE + "/skus", self.skus)
-        add("GET", _COMPUTE + "/locations/{location}/usages", self.usages)
-        add("GET", _COMPUTE + "/locations/{location}/vmSizes", self.vm_sizes)
-        add("GET", _GROUP + "/providers/Microsoft.Network/virtualNetworks/{vnet}/subnets/{subnet}", self.subnet)
+        # The signature in the address is the right: a caller with a role on one cluster only must be able to poll.
+        add("GET", _PLACE + "/operations/{operation}", self.operation, free=True)
+        add("GET", _PLACE + "/operationresults/{operation}", self.operation_result, free=True)
 
     # --- reading
-
-    async def subscriptions(self, call: Call) -> web.Response:
-        """The only subscription."""
-        return answer({"value": [reads.subscription(self._sub)]})
-
-    async def subscription(self, call: Call) -> web.Response:
-        """The subscription."""
-        return answer(reads.subscription(self._sub))
-
-    async def groups(self, call: Call) -> web.Response:
-        """All resource groups."""
-        return answer({"value": self._groups.list()})
-
-    async def group(self, call: Call) -> web.Response:
-        """One resource group; HEAD answers 204."""
-        found = self._groups.get(call.names["group"])
-        return answer(None, 204) if call.request.method == "HEAD" else answer(found)
-
-    async def put_group(self, call: Call) -> web.Response:
-        """Make a resource group."""
-        doc, call.effective = self._groups.put(call.names["group"], await call.json())
-        return answer(doc, 201 if call.effective else 200)
-
-    async def permissions(self, call: Call) -> web.Response:
-        """The token may do everything."""
-        return answer({"value": [{"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}]})
 
     async def clusters(self, call: Call) -> web.Response:
         """Managed clusters, a page at a time."""
         group = call.names.get("group", "")
         if group:
             self._groups.get(group)
-        return _page(call, [row["body"] for row in self._service.records(group)])
+        bodies = [row["body"] for row in self._service.records(group)]
+        return _page(call, [body for body in bodies if call.caller.may(f"{KIND}/read", body["id"])])
 
     async def get(self, call: Call) -> web.Response:
         """One managed cluster."""
@@ -127,30 +92,6 @@ class Routes:
         record = self._record(call)
         return answer(_pool(record, self._service.pool(record, call.names["pool"])))
 
-    async def versions(self, call: Call) -> web.Response:
-        """Kubernetes versions."""
-        return answer({"values": reads.versions()})
-
-    async def skus(self, call: Call) -> web.Response:
-        """Resource SKUs, of one location if the filter says so."""
-        found = re.fullmatch(r"\s*location eq '([^']*)'\s*", call.request.query.get("$filter", ""))
-        if call.request.query.get("$filter") and not found:
-            raise gateway(400, "InvalidFilter", "Only the filter \"location eq 'REGION'\" is supported.")
-        return answer({"value": reads.skus(_region(found.group(1)) if found else "")})
-
-    async def usages(self, call: Call) -> web.Response:
-        """Quotas."""
-        return answer({"value": reads.usages(self._service, _region(call.names["location"]))})
-
-    async def vm_sizes(self, call: Call) -> web.Response:
-        """The older list of sizes."""
-        return answer({"value": reads.vm_sizes(_region(call.names["location"]))})
-
-    async def subnet(self, call: Call) -> web.Response:
-        """The one subnet."""
-        self._groups.get(call.names["group"])
-        return answer(reads.subnet(self._sub, call.names["group"], call.names["vnet"], call.names["subnet"]))
-
     # --- operations
 
     async def operation(self, call: Call) -> web.Response:
@@ -160,9 +101,10 @@ class Routes:
         body = {"name": doc["name"], "status": status, "startTime": machines.stamp(doc["started"])}
         if doc["ended"]:
             body["endTime"] = machines.stamp(doc["ended"])
-        if doc["error"]:
-            body["error"] = doc["error"]
-        return answer(body) if doc["status"] else answer(body, 200, **{"Retry-After": "1"})
+        error = doc["error"] or fates.error_beside(doc)
+        if error:
+            body["error"] = error
+        return answer(body) if doc["status"] else answer(body, 200, **self._wait())
 
     async def operation_result(self, call: Call) -> web.Response:
         """202 while it runs, then 204."""
@@ -179,9 +121,16 @@ class Routes:
             raise gateway(404, "NotFound", f"The operation {call.names['operation']} was not found.")
         return found
 
+    def _wait(self) -> dict[str, str]:
+        """When to ask again; real AKS does not say."""
+        seconds = self._service.settings.retry_after
+        return (
+            {"Retry-After": f"{seconds:g}"} if seconds and not self._service.faults.take("arm.no_retry_after") else {}
+        )
+
     def _follow(self, call: Call, doc: Json, *, location: bool) -> dict[str, str]:
         place = f"/subscriptions/{self._sub}/providers/Microsoft.ContainerService/locations/{doc['region']}"
-        found = {"Retry-After": "1"}
+        found = self._wait()
         names = (("Azure-AsyncOperation", "operations"), *((("Location", "operationresults"),) if location else ()))
         for header, kind in names:
             path = f"{place}/{kind}/{doc['id']}"
@@ -199,6 +148,7 @@ class Routes:
         """Make or change a cluster."""
         group = self._groups.get(call.names["group"])["name"]
         body, name = await call.json(), call.names["cluster"]
+        placing.check_links(call.caller, f"{KIND}/write", call.scope, body)
         old = self._service.find(group, name)
         call.check_etag(old["body"]["eTag"] if old else None)
         record, operation, call.effective = self._service.put(group, name, body)
@@ -243,6 +193,7 @@ class Routes:
     async def put_pool(self, call: Call) -> web.Response:
         """Make or change a pool."""
         record, body = self._record(call), await call.json()
+        placing.check_links(call.caller, f"{KIND}/agentPools/write", call.scope, body)
         rows = record["body"]["properties"]["agentPoolProfiles"]
         old = next((row for row in rows if row["name"] == call.names["pool"].lower()), None)
         call.check_etag(old["eTag"] if old else None)
@@ -268,16 +219,8 @@ class Routes:
         return self._credential(call, "clusterAdmin")
 
     def _credential(self, call: Call, user: Literal["clusterUser", "clusterAdmin"]) -> web.Response:
-        record, kube = self._record(call), self._service.kube
-        if not kube.exists(record["uid"]):
-            raise gateway(404, "ResourceNotFound", f"The cluster {record['name']} has no credentials yet.")
-        base = f"https://127.0.0.1:{self._service.settings.https_port}"
-        value = base64.b64encode(kube.kubeconfig(record["uid"], user, base)).decode()
+        value = base64.b64encode(self._access.kubeconfig(self._record(call), user)).decode()
         return answer({"kubeconfigs": [{"name": user, "value": value}]})
-
-
-def _region(name: str) -> str:
-    return name.replace(" ", "").lower()
 
 
 def _pool(record: Json, row: Json) -> Json:

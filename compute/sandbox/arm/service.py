@@ -6,8 +6,11 @@ import logging
 import uuid
 from typing import Any
 
-from compute.sandbox.arm import catalogue, cluster_body, machines, pools
+from compute.sandbox.arm import catalogue, cluster_body, fates, machines, placing, pools, records
 from compute.sandbox.arm.errors import ArmError, absent, invalid
+from compute.sandbox.arm.groups import Groups
+from compute.sandbox.arm.networks import Networks
+from compute.sandbox.arm.offers import Offers
 from compute.sandbox.arm.operations import Operations
 from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.machines import DrainRefused
@@ -21,20 +24,27 @@ KIND = "Microsoft.ContainerService/managedClusters"
 _TABLE = "arm_clusters"
 _WORDS = {
     "create": "Creating", "update": "Updating", "scale": "Scaling", "pool": "Updating", "pool_delete": "Updating",
-    "delete": "Deleting", "stop": "Stopping", "start": "Starting",
+    "delete": "Deleting", "stop": "Stopping", "start": "Starting", "upgrade": "Upgrading",
 }  # fmt: skip
+_NO_CHANGE = {"stop": "Stopped", "start": "Running"}
 _log = logging.getLogger(__name__)
 
 
 class Service:
     """All managed clusters. A record is {group, name, uid, body, operation, parked}."""
 
-    def __init__(self, settings: Settings, db: Db, clock: Clock, faults: Faults, kube: Clusters) -> None:
+    def __init__(
+        self, settings: Settings, db: Db, clock: Clock, faults: Faults, kube: Clusters, groups: Groups,
+        networks: Networks,
+    ) -> None:  # fmt: skip
         self.settings, self.clock, self.faults, self.kube = settings, clock, faults, kube
+        self.groups, self.networks = groups, networks
         self.operations = Operations(db, clock)
+        self.offers = Offers(db)
         self._db = db
         self._records: dict[str, Json] = db.all(_TABLE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        groups.node_groups, networks.held = self._node_groups, self._addresses
 
     async def start(self) -> None:
         """Go on with the operations that were under way."""
@@ -57,7 +67,7 @@ class Service:
 
     def find(self, group: str, name: str) -> Json | None:
         """The record of a cluster, or None."""
-        return self._records.get(_key(group, name))
+        return self._records.get(records.key(group, name))
 
     def record(self, group: str, name: str) -> Json:
         """The record of a cluster; the front door's 404 when it is absent."""
@@ -65,6 +75,10 @@ class Service:
         if found is None:
             raise absent(KIND, name, group)
         return found
+
+    def by_uid(self, uid: str) -> Json | None:
+        """The record of the cluster whose pretend Kubernetes has this id, or None."""
+        return next((row for row in self._records.values() if row["uid"] == uid), None)
 
     @staticmethod
     def pool(record: Json, name: str) -> Json:
@@ -90,19 +104,23 @@ class Service:
         old = self.find(group, name)
         if old is not None:
             self.check_free(old)
+            records.check_power(old, "updating")
+        self.groups.writable(group)
         uid = old["uid"] if old else uuid.uuid4().hex[:12]
         body = cluster_body.fill(self.settings.subscription, group, name, asked, old and old["body"], uid)
-        self._check_quota(_key(group, name), name, body["location"], body["properties"]["agentPoolProfiles"])
+        placing.check(self.networks, body, old["body"] if old else {})
+        self._check_quota(records.key(group, name), name, body["location"], body["properties"]["agentPoolProfiles"])
         record = old or {"group": group, "name": name, "uid": uid, "made": False, "parked": {}}
-        changed = old is None or _wanted(old["body"]) != _wanted(body)
+        changed = old is None or records.wanted(old["body"]) != records.wanted(body)
         kind = self._kind(record, old, body)
         body["properties"].setdefault("powerState", {"code": "Running"})
-        return self._begin(record, body, kind, changed)
+        return self.begin(record, body, kind, changed)
 
     def put_pool(self, group: str, name: str, pool: str, asked: Any) -> tuple[Json, Json, bool]:
         """Make or change a pool: the record, the operation, and whether the wanted state changed."""
         record = self.record(group, name)
         self.check_free(record)
+        records.check_power(record, "updating agent pool")
         given = asked.get("properties") if isinstance(asked, dict) else None
         if not isinstance(given, dict):
             raise invalid("The body has no properties.", "properties", code="BadRequest")
@@ -111,7 +129,7 @@ class Service:
         old = next((row for row in props["agentPoolProfiles"] if row["name"].lower() == pool.lower()), None)
         overlay = props["networkProfile"].get("networkPluginMode") == "overlay"
         record = {**record, "parked": dict(record["parked"])}
-        version, given = props["kubernetesVersion"], _parking(record, pool, dict(given), old)
+        version, given = props["kubernetesVersion"], records.parking(record, pool, dict(given), old)
         merged = {**(old or {}), **given}
         new = pools.fill(pool, merged, old, region=body["location"], overlay=overlay, version=version)
         rows = [row for row in props["agentPoolProfiles"] if row["name"].lower() != pool.lower()]
@@ -119,19 +137,21 @@ class Service:
             new if row["name"].lower() == pool.lower() else row for row in props["agentPoolProfiles"]
         ]  # fmt: skip
         cluster_body.check_modes(props["agentPoolProfiles"])
-        self._check_quota(_key(group, name), name, body["location"], props["agentPoolProfiles"])
-        changed = _wanted(record["body"]) != _wanted(body)
+        placing.check(self.networks, body, record["body"])
+        self._check_quota(records.key(group, name), name, body["location"], props["agentPoolProfiles"])
+        changed = records.wanted(record["body"]) != records.wanted(body)
         kind = "pool" if old is None else "scale" if old["count"] != new["count"] else "update"
-        return self._begin(record, body, kind, changed, pool=new["name"])
+        return self.begin(record, body, kind, changed, pool=new["name"])
 
     def delete_pool(self, group: str, name: str, pool: str) -> Json:
         """Take a pool away: the operation."""
         record = self.record(group, name)
         gone = self.pool(record, pool)["name"]
         self.check_free(record)
+        records.check_power(record, "deleting agent pool")
         rest = [row for row in record["body"]["properties"]["agentPoolProfiles"] if row["name"] != gone]
         cluster_body.check_modes(rest)
-        return self._begin(record, record["body"], "pool_delete", True, pool=gone)[1]
+        return self.begin(record, record["body"], "pool_delete", True, pool=gone)[1]
 
     def tags(self, group: str, name: str, tags: Json) -> tuple[Json, bool]:
         """Set the tags at once."""
@@ -144,15 +164,13 @@ class Service:
         self._save(record)
         return record, changed
 
-    def act(self, group: str, name: str, kind: str) -> Json:
-        """`stop`, `start` or `delete` a cluster: the operation."""
+    def act(self, group: str, name: str, kind: str, seconds: float | None = None) -> Json:
+        """`stop`, `start` or `delete` a cluster: the operation. `seconds`: how long, else as the settings say."""
         record = self.record(group, name)
         self.check_free(record)
-        power = record["body"]["properties"]["powerState"]["code"]
-        if (kind, power) in (("stop", "Stopped"), ("start", "Running")):
-            words = f"Managed cluster {name} is already in power state {power}."
-            raise ArmError(409, "OperationNotAllowed", words)
-        return self._begin(record, record["body"], kind, True)[1]
+        if kind in ("stop", "start"):
+            records.check_power(record, f"{kind}{'p' if kind == 'stop' else ''}ing", _NO_CHANGE[kind])
+        return self.begin(record, record["body"], kind, True, seconds=seconds)[1]
 
     def abort(self, group: str, name: str) -> bool:
         """Cancel what runs on the cluster; False when nothing ran."""
@@ -163,9 +181,21 @@ class Service:
         task = self._tasks.pop(operation["id"], None)
         if task is not None:
             task.cancel()
-        error = {"code": "OperationCanceled", "message": "The operation was canceled by a request."}
-        self._end(operation, "Canceled", error)
+        self._end(operation, "Canceled", fates.canceled())
         return True
+
+    def clear_group(self, group: str) -> bool:
+        """Begin to delete what is in a group, as deleting the group does; True when nothing is left."""
+        rows = self.records(group)
+        for row in rows:
+            operation = self.operations.get(row["operation"])
+            if operation is None or operation["status"] or operation["kind"] != "delete":
+                self.abort(group, row["name"])
+                self.begin(row, row["body"], "delete", True)
+        if not rows:
+            for vnet in self.networks.all(group):
+                self.networks.delete(group, vnet["name"])
+        return not rows
 
     # --- inside
 
@@ -186,9 +216,10 @@ class Service:
         others = self.pools_of(region, without=key)
         now = self._records.get(key)
         before = now["body"]["properties"]["agentPoolProfiles"] if now else []
+        self.offers.check_pools(region, wanted, before)
         if fault is None and catalogue.cores(wanted) <= catalogue.cores(before):
             return
-        catalogue.check_quota(region, others, wanted, left)
+        self.offers.check_quota(region, others, wanted, left)
 
     @staticmethod
     def _kind(record: Json, old: Json | None, body: Json) -> str:
@@ -198,30 +229,43 @@ class Service:
         after = {row["name"]: row["count"] for row in body["properties"]["agentPoolProfiles"]}
         return "update" if before == after else "scale"
 
-    def _begin(self, record: Json, body: Json, kind: str, changed: bool, pool: str = "") -> tuple[Json, Json, bool]:
+    def begin(
+        self, record: Json, body: Json, kind: str, changed: bool, pool: str = "", seconds: float | None = None
+    ) -> tuple[Json, Json, bool]:
+        """Store the body and start the operation that makes it true."""
         settings, region = self.settings, body["location"]
-        seconds = {
-            "create": settings.create_seconds,
-            "delete": settings.delete_seconds,
-            "pool_delete": settings.delete_seconds,
-        }
+        if seconds is None:
+            usual = {"create": settings.create_seconds, "delete": settings.delete_seconds}
+            usual["pool_delete"] = settings.delete_seconds
+            seconds = usual.get(kind, settings.scale_seconds)
         nodes = sum(row["count"] for row in body["properties"]["agentPoolProfiles"])
-        match = {"cluster": record["name"], "kind": kind}
-        late, stuck = self.faults.take("arm.late_failure", **match), self.faults.take("arm.stuck", **match)
+        fate = fates.draw(self.faults, {"cluster": record["name"], "kind": kind, "pool": pool})
         with self._db.transaction():
-            operation = self.operations.begin(
-                kind, _key(record["group"], record["name"]), region, seconds.get(kind, settings.scale_seconds),
-                nodes=nodes, pool=pool, late=late, stuck=stuck is not None,
-            )  # fmt: skip
+            key = records.key(record["group"], record["name"])
+            operation = self.operations.begin(kind, key, region, seconds, nodes=nodes, pool=pool, **fate)
             record["body"], record["operation"] = body, operation["id"]
-            _mark(record["body"], _WORDS[kind], pool)
+            records.mark(record["body"], _WORDS[kind], pool)
             self._save(record)
         self._work(operation)
         return record, operation, changed
 
+    def _node_groups(self) -> list[Json]:
+        return [
+            {"name": row["body"]["properties"]["nodeResourceGroup"], "location": row["body"]["location"],
+             "managedBy": row["body"]["id"], "tags": row["body"]["tags"]}
+            for row in self._records.values()
+        ]  # fmt: skip
+
+    def _addresses(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for row in self._records.values():
+            for where, count in placing.addresses(row["body"]["properties"]).items():
+                found[where] = found.get(where, 0) + count
+        return found
+
     def _save(self, record: Json) -> None:
         record["body"]["eTag"] = str(uuid.uuid4())
-        key = _key(record["group"], record["name"])
+        key = records.key(record["group"], record["name"])
         self._records[key] = record
         self._db.put(_TABLE, key, record)
 
@@ -236,11 +280,11 @@ class Service:
         until = operation["started"] + operation["seconds"]
         try:
             await self.clock.sleep((until - self.clock.time()) * 0.6)
-            if operation["late"]:
+            if operation["late"] or operation.get("canceled"):
                 await self.clock.sleep(until - self.clock.time())
-                self._end(operation, "Failed", _late(operation["late"]))
+                self._end_badly(operation)
                 return
-            if operation["kind"] in ("scale", "pool", "update", "pool_delete"):
+            if operation["kind"] in ("scale", "pool", "update", "upgrade", "pool_delete"):
                 await self._nodes(operation)
             await self.clock.sleep(until - self.clock.time())
             await self._finish(operation)
@@ -250,6 +294,12 @@ class Service:
             _log.exception("an operation on a managed cluster ended by an error")
             words = f"The operation failed inside the sandbox ({type(error).__name__}: {error})."
             self._end(operation, "Failed", {"code": "InternalServerError", "message": words})
+
+    def _end_badly(self, operation: Json) -> None:
+        if operation.get("canceled"):
+            self._end(operation, "Canceled", fates.canceled(operation["canceled"]))
+        else:
+            self._end(operation, "Failed", fates.late_failure(operation["late"]))
 
     async def _nodes(self, operation: Json) -> None:
         record = self._records[operation["cluster"]]
@@ -269,6 +319,8 @@ class Service:
             (self.kube.stop if kind == "stop" else self.kube.start)(record["uid"])
         elif kind == "delete":
             self.kube.delete(record["uid"])
+            if operation.get("leftovers"):
+                self.groups.keep(next(row for row in self._node_groups() if row["managedBy"] == record["body"]["id"]))
         if kind in ("stop", "start"):
             props["powerState"] = {"code": "Stopped" if kind == "stop" else "Running"}
         record["made"] = True
@@ -284,47 +336,5 @@ class Service:
                 self._records.pop(operation["cluster"])
                 self._db.delete(_TABLE, operation["cluster"])
                 return
-            _mark(record["body"], status)
+            records.mark(record["body"], status)
             self._save(record)
-
-
-def _key(group: str, name: str) -> str:
-    return f"{group}/{name}".lower()
-
-
-def _mark(body: Json, state: str, pool: str = "") -> None:
-    body["properties"]["provisioningState"] = state
-    for row in body["properties"]["agentPoolProfiles"]:
-        if not pool or row["name"] == pool:
-            row["provisioningState"] = state
-            row["eTag"] = str(uuid.uuid4())
-
-
-def _wanted(body: Json) -> Json:
-    plain = copy.deepcopy({key: value for key, value in body.items() if key != "eTag"})
-    plain["properties"].pop("provisioningState", None)
-    for row in plain["properties"]["agentPoolProfiles"]:
-        for key in ("provisioningState", "eTag"):
-            row.pop(key, None)
-    return plain
-
-
-def _parking(record: Json, pool: str, given: Json, old: Json | None) -> Json:
-    """A stopped pool reads count 0; starting it gives the old count back."""
-    if old is None:
-        return given
-    was, now = old["powerState"]["code"], (given.get("powerState") or old["powerState"]).get("code")
-    if (was, now) == ("Running", "Stopped"):
-        record["parked"][pool.lower()] = old["count"]
-        given["count"] = 0
-    elif (was, now) == ("Stopped", "Running"):
-        given["count"] = record["parked"].pop(pool.lower(), 1)
-    elif now == "Stopped":
-        given["count"] = 0
-    return given
-
-
-def _late(fault: Json) -> Json:
-    code = str(fault.get("code", "CreateVMSSAgentPoolFailed"))
-    message = str(fault.get("message", "Agents failed to start: the machines of the pool did not come up in time."))
-    return {"code": code, "message": message, "details": [{"code": code, "message": message}]}

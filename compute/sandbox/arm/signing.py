@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from compute.sandbox.db import Db
 
 _TABLE = "arm_signing"
-_CERTIFICATE_BYTES = 2050
+_CERTIFICATE_BYTES = 2250
 
 
 class Signer:
@@ -23,7 +23,7 @@ class Signer:
         self._key, self._certificate = bytes.fromhex(doc["key"]), str(doc["c"])
 
     def operation_query(self, path: str, ticks: int) -> str:
-        """The query of an operation's address, about 3,000 characters; `path` from /subscriptions on."""
+        """The query of an operation's address, about 3,400 characters; `path` from /subscriptions on."""
         t, c = str(ticks), self._certificate
         return f"api-version=2016-03-30&t={t}&c={c}&s={self._sign(path, t, c)}&h={self._sign('h', path, t)[:43]}"
 

@@ -38,14 +38,22 @@ class Clusters:
         self.store = store
         self.drainer: Drainer | None = None
         """Set by the controllers: `await drainer(cluster, node)` evicts the node's pods, returns when it is empty."""
+        self.entra: Callable[[str, str], User | None] = lambda cluster, token: None
+        """Set by the app: whom a token of the directory speaks for in a cluster."""
         self._settings = settings
         self._db = db
         self._docs: dict[str, Json] = db.all(TABLE)
 
     # --- life
 
-    def ensure(self, cluster_id: str, *, name: str, resource_group: str, region: str, version: str) -> None:
-        """Make the cluster with its system objects, or bring name and version up to date. Safe to repeat."""
+    def ensure(
+        self, cluster_id: str, *, name: str, resource_group: str, region: str, version: str,
+        local: list[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Make the cluster with its system objects, or bring name, version and local accounts up to date.
+
+        `local`: which of clusterUser and clusterAdmin may come with their tokens (None: both). Safe to repeat.
+        """
         doc = self._docs.get(cluster_id) or {
             "running": True,
             "nodes": [],
@@ -53,6 +61,7 @@ class Clusters:
             "key": tokens.new_key(),
         }
         doc |= {"name": name, "resource_group": resource_group, "region": region, "version": version}
+        doc["local"] = list(doc["tokens"]) if local is None else local
         self._save(cluster_id, doc)
         system.install(self.store, cluster_id, self.ca_pem())
 
@@ -139,9 +148,9 @@ class Clusters:
         if doc is None:
             return None
         for kind, known in doc["tokens"].items():
-            if hmac.compare_digest(token.encode(), known.encode()):
+            if hmac.compare_digest(token.encode(), known.encode()) and kind in doc.get("local", list(doc["tokens"])):
                 return User("masterclient" if kind == "clusterAdmin" else "clusterUser", MASTERS)
-        return tokens.read(self.store, cluster_id, doc["key"], token)
+        return tokens.read(self.store, cluster_id, doc["key"], token) or self.entra(cluster_id, token)
 
     def issue_token(
         self,

@@ -13,7 +13,7 @@ from aiohttp import web
 from compute.sandbox.arm import machines
 from compute.sandbox.arm.door import Call, Door, answer
 from compute.sandbox.arm.errors import absent, gateway
-from compute.sandbox.arm.reads import Groups
+from compute.sandbox.arm.groups import Groups
 from compute.sandbox.arm.signing import Signer
 from compute.sandbox.clock import Clock
 from compute.sandbox.db import Db

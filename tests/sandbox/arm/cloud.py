@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 SUB, GROUP = "11111111-2222-3333-4444-555555555555", "rg"
+CLIENT, SECRET = "aaaaaaaa-0000-4000-a000-000000000001", "a secret of the app"
 ROOT = Path(__file__).parents[3]
 
 
@@ -100,6 +101,47 @@ class Cloud:
 
     def fault(self, name: str, **spec) -> None:
         assert self.ask("PUT", f"/sandbox/faults/{name}", spec, token="admin-token").status_code == 200
+
+    def admin(self, method: str, path: str, body=None):
+        answer = self.ask(method, f"/sandbox/{path}", body, token="admin-token")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait(self, answer) -> dict:
+        """The last body of an operation."""
+        for _ in range(400):
+            found = self.ask("GET", answer.headers["Azure-AsyncOperation"]).json()
+            if found["status"] in ("Succeeded", "Failed", "Canceled"):
+                return found
+            time.sleep(0.05)
+        raise AssertionError(found)
+
+    def made(self, name: str, asked: dict) -> dict:
+        """A cluster that is ready."""
+        answer = self.ask("PUT", self.cluster(name), asked)
+        assert answer.status_code in (200, 201), answer.text
+        assert self.wait(answer)["status"] == "Succeeded"
+        return self.ask("GET", self.cluster(name)).json()
+
+    @property
+    def secure(self) -> str:
+        return f"https://127.0.0.1:{self.https}"
+
+    @property
+    def tenant(self) -> str:
+        return self.admin("GET", "principals")["tenant_id"]
+
+    def principal(self, *roles, client_id: str = CLIENT, **more) -> str:
+        """A token for ARM of a principal that has these roles."""
+        self.admin("PUT", f"principals/{client_id}", {"secret": SECRET, "roles": list(roles), **more})
+        answer = self.token(client_id=client_id, client_secret=SECRET)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["access_token"]
+
+    def token(self, tenant: str = "", **form: str):
+        form = {"grant_type": "client_credentials", "scope": f"{self.secure}/.default", **form}
+        url = f"{self.secure}/{tenant or self.tenant}/oauth2/v2.0/token"
+        return self.session.post(url, data=form, timeout=15, verify=str(self.folder / "ca.pem"))
 
     def cluster(self, name: str = "") -> str:
         return (

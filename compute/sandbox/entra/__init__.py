@@ -1,0 +1,1 @@
+"""The pretend Entra directory: principals, their rights, and the authority that gives them tokens."""
