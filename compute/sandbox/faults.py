@@ -15,7 +15,7 @@ _BEHAVIOUR = frozenset({
 
 
 class Faults:
-    """The faults that are set; they survive a restart. `NAME#anything` is a further fault of the kind NAME."""
+    """The faults that are set; they survive a restart. `NAME+anything` is a further fault of the kind NAME."""
 
     def __init__(self, db: Db) -> None:
         self._db = db
@@ -29,7 +29,7 @@ class Faults:
         """
         if int(spec.get("count", 1)) < 1 or not 0 <= float(spec.get("rate", 1)) <= 1:
             raise ValueError("a fault's count is at least 1, its rate from 0 to 1")
-        early = {"when": "before"} if name.partition("#")[0] == "arm.drop" else {}
+        early = {"when": "before"} if name.partition("+")[0] == "arm.drop" else {}
         self._save(name, {**early, **spec, "name": name})
 
     def clear(self, name: str | None = None) -> None:
@@ -46,7 +46,7 @@ class Faults:
         """The fault if it is set, meets `match` and its dice say so; this uses up one of its `count`."""
         for known in list(self._specs):
             spec = self._specs[known]
-            if known.partition("#")[0] == name and _meets(spec, match) and self._falls(known, spec):
+            if known.partition("+")[0] == name and _meets(spec, match) and self._falls(known, spec):
                 return self._use(known)
         return None
 
