@@ -55,12 +55,12 @@ def compute_target_create(
     """
     options.check_name(name)
     options.check_version(kubernetes_version)
-    region = _region(region or workspace.region)
+    region = region_of(region or workspace.region)
     size = queries.size_known(workspace=workspace, name=vm_size, region=region)
     count = sizes.DEFAULT_COUNT[Purpose(purpose)] if node_count is None else node_count
     checked = options.parse(config or {})
-    warnings = _check_nodes(size, count, purpose, checked.values.get("autoscaler"))
-    _check_free(workspace, name, region)
+    warnings = check_nodes(size, count, purpose, checked.values.get("autoscaler"))
+    check_free(workspace, name, region)
     target = _insert(
         workspace=workspace, name=name, region=region, purpose=purpose, state=ComputeState.CREATING,
         subscription_id=workspace.subscription_id, resource_group=resource_group or workspace.resource_group,
@@ -92,9 +92,9 @@ def compute_target_attach(
     wanted = options.check_range(authorize_range)
     subscription, group, azure_name = _which(workspace, cluster_id, resource_group, cluster_name)
     _check_not_attached(workspace, subscription, group, azure_name)
-    _check_free(workspace, name, _region(workspace.region))
+    check_free(workspace, name, region_of(workspace.region))
     target = _insert(
-        workspace=workspace, name=name, region=_region(workspace.region), purpose=Purpose(purpose), is_attached=True,
+        workspace=workspace, name=name, region=region_of(workspace.region), purpose=Purpose(purpose), is_attached=True,
         state=ComputeState.CREATING, subscription_id=subscription, resource_group=group, cluster_name=azure_name,
         created_by=actor,
     )  # fmt: skip
@@ -191,7 +191,8 @@ def _refuse_if_busy(target: ComputeTarget) -> None:
         raise busy(target.ref, target.name)
 
 
-def _check_nodes(size: VmSize, count: int, purpose: str, bounds: dict[str, int] | None) -> list[str]:
+def check_nodes(size: VmSize, count: int, purpose: str, bounds: dict[str, int] | None) -> list[str]:
+    """Check a node count against the purpose and the autoscaler's bounds; warnings. Raises Invalid (422)."""
     warnings = sizes.check_count(size=size, count=count, purpose=purpose)
     if bounds:
         low, high = bounds["min_count"], bounds["max_count"]
@@ -201,7 +202,7 @@ def _check_nodes(size: VmSize, count: int, purpose: str, bounds: dict[str, int] 
     return warnings
 
 
-def _check_free(workspace: Workspace, name: str, region: str) -> None:
+def check_free(workspace: Workspace, name: str, region: str) -> None:
     """Say a clash at once; another team's target is not described."""
     own = ComputeTarget.objects.filter(workspace=workspace, name__iexact=name).first()
     if own is not None:
@@ -254,7 +255,8 @@ def _take_generation(target: ComputeTarget, generation: int | None, node_count: 
         )  # fmt: skip
 
 
-def _region(text: str) -> str:
+def region_of(text: str) -> str:
+    """A region as ARM writes it: "West Europe" is westeurope."""
     return text.lower().replace(" ", "")
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import actions, options, queries, sizes
+from compute import actions, options, preflight, queries, sizes
+from compute.steps import preflight as checks
 from compute.types import ComputeState, Purpose
 from portal import http, operations
 from portal import queries as portal
@@ -118,6 +119,21 @@ class SizeOut(http.Shape):
     smallest_fastprod_count = serializers.IntegerField()
 
 
+QUOTA_EXAMPLE = {
+    "code": "quota_region",
+    "level": "error",
+    "message": "3 × Standard_D3_v2 (4 vCPUs each) need 12 regional vCPUs in westeurope; 4 are left (96 of 100 in use).",
+    "fix": f"{preflight.MORE_QUOTA} 8 more would do.",
+    "facts": {"left": 4, "needed": 12, "limit": 100, "used": 96},
+}
+
+
+def create_wish(data: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of `compute_target_create` from a parsed body."""
+    config = {name: data[name] for name in sorted(options.KNOWN) if name in data}
+    return {"config": config, **{name: value for name, value in data.items() if name not in config}}
+
+
 class ComputeTargets(http.ApiView):
     """The compute targets of a workspace."""
 
@@ -137,10 +153,49 @@ class ComputeTargets(http.ApiView):
         """Create an AKS cluster."""
         actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
-        data = CreateIn.parse(request.data)
-        config = {name: data.pop(name) for name in sorted(options.KNOWN) if name in data}
-        queries.check_version(home, data["kubernetes_version"], data.get("region", ""))
-        return http.accepted(actions.compute_target_create(workspace=home, actor=actor, config=config, **data))
+        wish = create_wish(CreateIn.parse(request.data))
+        queries.check_version(home, wish["kubernetes_version"], wish.get("region", ""))
+        return http.accepted(actions.compute_target_create(workspace=home, actor=actor, **wish))
+
+
+class FindingOut(http.Shape):
+    """One result of a preflight: `fix` says what to do, empty where nothing is; `facts` are the numbers."""
+
+    code = serializers.CharField()
+    level = serializers.ChoiceField(choices=["error", "warning", "ok"])
+    message = serializers.CharField()
+    fix = serializers.CharField(allow_blank=True)
+    facts = serializers.DictField()
+
+
+class PreflightOut(http.Shape):
+    """All findings, and whether none of them is an error."""
+
+    findings = FindingOut(many=True)
+    passes = serializers.BooleanField()
+
+
+class Preflight(http.ApiView):
+    """What Azure and the portal's rules would say to a create."""
+
+    @extend_schema(
+        request=CreateIn,
+        responses=PreflightOut,
+        examples=[
+            OpenApiExample(
+                "Too little quota",
+                value={"findings": [QUOTA_EXAMPLE], "passes": False},
+                response_only=True,
+                status_codes=["200"],
+            )
+        ],
+    )
+    def post(self, request: Request, workspace: str) -> Response:
+        """Check a create without creating: sizes, zones, quotas, version, permissions, subnet. It takes up to 15 s."""
+        home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.OPERATOR)
+        findings = checks.wish_findings(workspace=home, wish=create_wish(CreateIn.parse(request.data)))
+        told = [finding.as_dict() for finding in findings]
+        return Response({"findings": told, "passes": preflight.passes(findings)})
 
 
 class Attach(http.ApiView):

@@ -46,6 +46,7 @@ class CreateForm(Shape):
     certificate = serializers.CharField(required=False, allow_blank=True)
     key = serializers.CharField(required=False, allow_blank=True)
     tags = serializers.CharField(required=False, allow_blank=True)
+    check = serializers.CharField(required=False, allow_blank=True)
 
 
 class AttachForm(Shape):

@@ -121,3 +121,41 @@ class Version:
     name: str
     is_default: bool = False
     is_preview: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of a preflight: `level` is error, warning or ok; `fix` says what to do, empty where nothing is."""
+
+    code: str
+    level: str
+    message: str
+    fix: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "code": self.code, "level": self.level, "message": self.message, "fix": self.fix, "facts": dict(self.facts),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A VM size as a region has it for the subscription: zones with it, and what the subscription may not have."""
+
+    size: VmSize
+    zones: tuple[str, ...] = ()
+    is_barred: bool = False
+    barred_zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A subnet: IPv4 ranges, how many addresses are in use, and whom it is delegated to. `region` "" is unknown."""
+
+    id: str
+    ranges: tuple[str, ...]
+    used: int = 0
+    delegations: tuple[str, ...] = ()
+    region: str = ""

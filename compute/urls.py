@@ -11,6 +11,7 @@ ONE = f"{HOME}/compute-targets/<str:name>"
 api_urls = [
     path(f"{HOME}/compute-targets/", api.ComputeTargets.as_view(), name="api-compute-list"),
     path(f"{HOME}/compute-targets/attach/", api.Attach.as_view(), name="api-compute-attach"),
+    path(f"{HOME}/compute-targets/preflight/", api.Preflight.as_view(), name="api-compute-preflight"),
     path(f"{ONE}/", api.ComputeTargetDetail.as_view(), name="api-compute"),
     path(f"{ONE}/scale/", api.Scale.as_view(), name="api-compute-scale"),
     path(f"{ONE}/detach/", api.Detach.as_view(), name="api-compute-detach"),

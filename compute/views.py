@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from compute import actions, forms, queries, sizes
+from compute.steps import preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
 from portal import queries as portal
@@ -164,12 +165,18 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
     context = {**_sizes(home, request), "workspace": home, "typed": {}}
     if request.method != "POST":
         return render(request, "compute/create.html", context)
+    wish: dict[str, Any] = {}
     try:
         wish = forms.create_wish(request.POST)
+        if request.POST.get("check"):
+            findings = preflight.wish_findings(workspace=home, wish=wish)
+            return render(request, "compute/create.html", {**context, "findings": findings, "typed": request.POST})
         queries.check_version(home, wish.get("kubernetes_version", ""), wish.get("region", ""))
         op = actions.compute_target_create(workspace=home, actor=actor, **wish)
     except Problem as problem:
-        return pages.refused(request, "compute/create.html", context, problem)
+        rules = preflight.rule_findings(workspace=home, wish=wish)[1] if wish else []
+        found = rules if len(rules) > 1 else []  # one is what the problem says already
+        return pages.refused(request, "compute/create.html", {**context, "findings": found}, problem)
     pages.tell(request, op)
     return redirect("compute", workspace, op.target_name)
 

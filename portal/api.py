@@ -54,6 +54,9 @@ class OperationOut(http.Shape):
     ended_at = serializers.DateTimeField(allow_null=True)
     is_cancel_requested = serializers.BooleanField()
     warnings = serializers.ListField(child=serializers.CharField())
+    findings = serializers.ListField(
+        child=serializers.DictField(), help_text="Of the preflight: code, level, message, fix and facts of each."
+    )
     steps = StepOut(many=True, required=False)
 
 
@@ -238,6 +241,7 @@ def operation_json(op: Any) -> dict[str, Any]:
         "ended_at",
         "is_cancel_requested",
         "warnings",
+        "findings",
     )
     return {
         **{name: getattr(op, name) for name in fields},

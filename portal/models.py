@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -156,6 +156,12 @@ class Operation(models.Model):
     def warnings(self) -> list[str]:
         """What people should know: what the action said, then what steps found."""
         return [*self.input.get("warnings", []), *self.memo.get("warnings", [])]
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """What the job's preflight found: code, level (error, warning, ok), message, fix and facts of each."""
+        found: list[dict[str, Any]] = self.memo.get("findings", [])
+        return found
 
     @property
     def is_active(self) -> bool:

@@ -9,6 +9,7 @@ from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluste
 from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
 from compute.steps.inside import await_nodes, claim_cluster
+from compute.steps.preflight import check_create
 from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete
 from compute.steps.scale import await_scaled, settle_scaled, submit_scale
 from portal import operations
@@ -18,6 +19,7 @@ __all__ = ["await_deleted", "forget_target", "settle_removal", "submit_delete", 
 
 operations.define(
     OperationKind.COMPUTE_CREATE,
+    (check_create, 300),
     (submit_create, 300),
     (await_created, 3600),
     (await_nodes, 900),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -172,3 +172,9 @@ def used_memory(node: Mapping[str, Any]) -> int:
 def split_words(text: str) -> list[str]:
     """The words of a text."""
     return text.split()
+
+
+@register.filter
+def has_level(findings: Sequence[Any], level: str) -> bool:
+    """Whether one of a preflight's findings has the level."""
+    return any((each["level"] if isinstance(each, Mapping) else each.level) == level for each in findings)

@@ -43,6 +43,13 @@ class Azure:
         self.asked: list[tuple[str, str]] = []
         self.faults: dict[str, list[Any]] = {}
         self.objects: dict[str, dict[str, Any]] = {}
+        self.reads: list[str] = []
+        self.skus = [sku("Standard_D3_v2", 4, 14), sku("Standard_D2s_v3", 2, 8)]
+        self.usages = [usage("cores", 0, 350), usage("f", 0, 350)]
+        self.rights: dict[str, list[dict[str, Any]]] = {"*": [{"actions": ["*"], "notActions": []}]}
+        self.subnets: dict[str, dict[str, Any]] = {"nodes": {"addressPrefix": "10.224.0.0/16"}}
+        self.subnet_usages: list[dict[str, Any]] = []
+        self.network_region = "westeurope"
         self.kube_token = "kube-1"
         self.retry_after: str | None = "0"
         self.lock = threading.RLock()
@@ -215,15 +222,38 @@ class ArmDoor(Door):
             return self.answer(
                 200, {"values": [{"version": v, "isDefault": v == "1.33"} for v in ("1.32", "1.33", "1.34")]}
             )
+        return self.account(lower)
+
+    def account(self, lower: str) -> None:
+        """What preflights ask."""
+        azure = self.azure
+        azure.reads.append(lower)
+        if fault := azure.take(lower.rsplit("/", 1)[1]):
+            return self.answer(*fault)
         if lower.endswith("/skus"):
-            return self.answer(200, {"value": [_sku("Standard_D3_v2", 4, 14), _sku("Standard_D2s_v3", 2, 8)]})
+            return self.answer(200, {"value": azure.skus})
+        if lower.endswith("/usages"):
+            return self.answer(200, {"value": azure.usages if "microsoft.compute" in lower else azure.subnet_usages})
+        if "/microsoft.authorization/permissions" in lower:
+            scope = lower.partition("/providers/microsoft.authorization")[0]
+            return self.answer(200, {"value": azure.rights.get(scope.rsplit("/", 1)[1], azure.rights["*"])})
+        if "/virtualnetworks/" in lower:
+            return self.network(lower)
         if group := re.fullmatch(r"/subscriptions/[^/]+/resourcegroups/([^/]+)", lower):
             there = group[1] in azure.groups
             return self.answer(
                 200 if there else 404,
                 {"name": group[1]} if there else {"error": {"code": "ResourceGroupNotFound", "message": "no group"}},
             )
-        return self.answer(404, {"error": {"code": "NotFound", "message": path}})
+        return self.answer(404, {"error": {"code": "NotFound", "message": lower}})
+
+    def network(self, path: str) -> None:
+        subnet = self.azure.subnets.get(path.rsplit("/", 1)[1])
+        if "/subnets/" not in path:
+            return self.answer(200, {"location": self.azure.network_region})
+        if subnet is None:
+            return self.answer(404, {"error": {"code": "ResourceNotFound", "message": "no such subnet"}})
+        return self.answer(200, {"id": path, "properties": subnet})
 
     def blob(self, path: str, given: Any) -> None:
         """Signed URLs: they take no token."""
@@ -346,12 +376,18 @@ def _finish(azure: Azure, job: dict[str, Any]) -> None:
         azure.clusters[job["cluster"]]["properties"]["provisioningState"] = state
 
 
-def _sku(name: str, vcpus: int, memory: int) -> dict[str, Any]:
-    facts = {"vCPUs": vcpus, "MemoryGB": memory, "GPUs": 0}
+def usage(name: str, used: int, limit: int) -> dict[str, Any]:
+    return {"name": {"value": name, "localizedValue": name}, "currentValue": used, "limit": limit, "unit": "Count"}
+
+
+def sku(name: str, vcpus: int, memory: int, gpus: int = 0) -> dict[str, Any]:
+    facts = {"vCPUs": vcpus, "MemoryGB": memory, "GPUs": gpus}
     return {
         "name": name,
         "resourceType": "virtualMachines",
         "family": "f",
+        "locations": ["westeurope"],
+        "locationInfo": [{"location": "westeurope", "zones": ["1", "2", "3"]}],
         "restrictions": [],
         "capabilities": [{"name": k, "value": str(v)} for k, v in facts.items()],
     }

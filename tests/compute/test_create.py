@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from compute.models import ComputeTarget
 from portal import operations
@@ -14,6 +15,12 @@ BODY = {"name": "prod-1", "node_count": 3}
 
 def puts(azure):
     return [name for verb, name in azure.changes if verb == "PUT"]
+
+
+def submit(op):
+    """The preflight, then the PUT."""
+    step_once(op)
+    step_once(op)
 
 
 def test_create_makes_the_cluster_with_the_defaults_and_ends_succeeded(call, azure, run_all):
@@ -164,6 +171,8 @@ def test_a_put_whose_answer_is_lost_is_not_repeated(call, azure, run_all):
 def test_a_worker_killed_after_the_put_finds_the_cluster_and_does_not_put_again(call, azure, run_all, monkeypatch):
     call("operator", "post", "compute-targets/", BODY)
     op = Operation.objects.get()
+    step_once(op)
+    Operation.objects.update(due_at=timezone.now())
     real = operations.remember
 
     def die(*args, **kw):
@@ -185,15 +194,15 @@ def test_a_worker_killed_after_the_put_finds_the_cluster_and_does_not_put_again(
 def test_a_step_that_runs_twice_puts_once(call, azure):
     call("operator", "post", "compute-targets/", BODY)
     op = Operation.objects.get()
-    step_once(op)
-    Operation.objects.update(step=0)
+    submit(op)
+    Operation.objects.update(step=1)
     step_once(op)
     assert len(puts(azure)) == 1
 
 
 def test_an_operation_url_that_azure_forgot_leads_to_the_resource(call, azure, run_all):
     call("operator", "post", "compute-targets/", BODY)
-    step_once(Operation.objects.get())
+    submit(Operation.objects.get())
     azure.operations.clear()
     azure.clusters[next(iter(azure.clusters))]["properties"]["provisioningState"] = "Succeeded"
     run_all()
@@ -202,7 +211,7 @@ def test_an_operation_url_that_azure_forgot_leads_to_the_resource(call, azure, r
 
 def test_the_stored_url_is_polled_verbatim_and_unknown_states_mean_busy(call, azure, run_all):
     call("operator", "post", "compute-targets/", BODY)
-    step_once(Operation.objects.get())
+    submit(Operation.objects.get())
     next(iter(azure.operations.values()))["phases"] = ["ReconcilingDNS", "CreatingAgentPool: 0/1 nodes completed"]
     run_all()
     assert len(azure.polls) == 3
@@ -214,7 +223,7 @@ def test_the_stored_url_is_polled_verbatim_and_unknown_states_mean_busy(call, az
 def test_a_url_of_another_host_gets_no_token(call, azure):
     call("operator", "post", "compute-targets/", BODY)
     op = Operation.objects.get()
-    step_once(op)
+    submit(op)
     Operation.objects.update(memo={"accepted": True, "operation_url": "http://127.0.0.2:1/steal"})
     step_once(op)
     assert op.state == "Failed"
@@ -225,7 +234,7 @@ def test_retry_after_is_obeyed_and_else_the_pause_grows_from_5_to_30_seconds(cal
     azure.retry_after = "7"
     call("operator", "post", "compute-targets/", BODY)
     op = Operation.objects.get()
-    step_once(op)
+    submit(op)
     assert step_once(op) == pytest.approx(7, abs=0.5)
     azure.retry_after = None
     next(iter(azure.operations.values()))["phases"] = ["InProgress"] * 9
@@ -242,7 +251,7 @@ def test_retry_after_is_obeyed_and_else_the_pause_grows_from_5_to_30_seconds(cal
 def test_throttling_and_server_trouble_while_polling_are_waited_out(call, azure, run_all, fault):
     call("operator", "post", "compute-targets/", BODY)
     op = Operation.objects.get()
-    step_once(op)
+    submit(op)
     azure.fail("poll", *[fault] * 8)
     pause = step_once(op)
     if fault[0] == 429:

@@ -52,6 +52,7 @@ REST: dict[str, dict[str, Needs]] = {
     "api/v1/docs/": {"get": SIGNED_IN},
     f"{HOME}compute-targets/": {"get": READER, "post": OPERATOR},
     f"{HOME}compute-targets/attach/": {"post": OPERATOR},
+    f"{HOME}compute-targets/preflight/": {"post": OPERATOR},
     TARGET: {"get": READER, "delete": OPERATOR},
     f"{TARGET}scale/": {"post": OPERATOR},
     f"{TARGET}detach/": {"post": OPERATOR},

@@ -1,0 +1,314 @@
+"""Look before anything is asked of Azure: would it refuse? One list of findings for page, REST and operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.core.cache import cache
+
+from compute import actions, options, preflight, queries, sizes
+from compute.arm import Arm, ArmDenied, ArmNotFound
+from compute.models import ComputeTarget
+from compute.steps.waiting import arm_for, patient, target_of, view_of
+from compute.types import Finding, Purpose, VmSize
+from portal.models import Operation, Workspace
+from portal.problems import Problem, Retryable
+from portal.types import Wait
+
+CAP_SECONDS = 15.0
+OFFERS_SECONDS, VERSIONS_SECONDS, SHORT_SECONDS = 600, 600, 30
+TRIES = 3
+Answers = dict[str, Any]
+
+
+class PreflightFailed(Problem):
+    """`findings` has all of them, also what is well."""
+
+    status, code, title = 422, "preflight_failed", "Azure would refuse this"
+
+
+class TooSlow(Problem):
+    status, code, title = 504, "azure_slow", "Azure did not answer in time"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The cluster that somebody wants, as far as a preflight looks at it. `options` are the checked settings."""
+
+    subscription_id: str
+    resource_group: str
+    region: str
+    vm_size: str
+    count: int
+    version: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def group_id(self) -> str:
+        """The resource group's id."""
+        return f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+
+
+@patient
+def check_create(op: Operation) -> Wait | None:
+    """Fail with all findings when Azure would refuse the cluster. One that is there, or under way, is not looked at."""
+    target = target_of(op)
+    arm = arm_for(target)
+    if op.memo.get("accepted") or view_of(target, arm) is not None:
+        return None
+    findings, trouble = create_findings(target.workspace, arm, wish_of(target))
+    conclude(op, findings, trouble)
+    return None
+
+
+def conclude(op: Operation, findings: list[Finding], trouble: Retryable | None) -> None:
+    """Store the findings in the operation. Raises PreflightFailed for errors, and Retryable while Azure may yet say."""
+    if trouble is not None and op.memo.get("troubles", 0) + 1 < TRIES:
+        raise trouble
+    told = [finding.as_dict() for finding in findings]
+    op.memo["findings"] = told
+    if not preflight.passes(findings):
+        raise PreflightFailed(preflight.told(findings), findings=told)
+
+
+def wish_of(target: ComputeTarget) -> Wish:
+    """What a row wants."""
+    return Wish(
+        target.subscription_id, target.resource_group, target.region, target.vm_size, target.node_count,
+        target.kubernetes_version, target.config,
+    )  # fmt: skip
+
+
+def create_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Finding], Retryable | None]:
+    """All findings about a new cluster, within 15 s; and what may pass by itself, if something did not answer."""
+    subnet_id = str(wish.options.get("subnet_id") or "")
+    reads = {**_size_reads(workspace, arm, wish), "group": _group(workspace, arm, wish), "rights": lambda: _short(
+        workspace, f"rights:{wish.group_id}", lambda: arm.reads.rights(wish.group_id))}  # fmt: skip
+    if subnet_id:
+        reads["subnet"] = lambda: _short(workspace, f"subnet:{subnet_id}", lambda: arm.reads.subnet(subnet_id))
+        reads["join"] = lambda: _short(workspace, f"rights:{subnet_id}", lambda: arm.reads.rights(subnet_id))
+    answers = ask(arm, reads)
+    if "denied" in answers:
+        return [answers["denied"]], None
+    findings = [
+        *_group_findings(answers, wish), *size_findings(answers, wish), *_version_findings(answers, wish),
+        *_network_findings(answers, wish),
+    ]  # fmt: skip
+    return findings, next((each for each in answers.values() if isinstance(each, Retryable)), None)
+
+
+def pool_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Finding], Retryable | None]:
+    """Size and quota for `wish.count` further nodes, and the subnet's room where the wish names one."""
+    subnet_id = str(wish.options.get("subnet_id") or "")
+    reads = _size_reads(workspace, arm, wish)
+    if subnet_id:
+        reads["subnet"] = lambda: _short(workspace, f"subnet:{subnet_id}", lambda: arm.reads.subnet(subnet_id))
+    answers = ask(arm, reads)
+    if "denied" in answers:
+        return [answers["denied"]], None
+    findings = size_findings(answers, wish)
+    if subnet_id:
+        findings += _subnet_findings(answers, wish)
+    return findings, next((each for each in answers.values() if isinstance(each, Retryable)), None)
+
+
+def ask(arm: Arm, reads: Mapping[str, Callable[[], Any]]) -> Answers:
+    """The answers; only "denied", a finding, when Azure does not take the workspace's credential at all."""
+    try:
+        arm.reads.prepare()
+        answers = gather(reads)
+    except Problem as problem:
+        answers = {"credential": problem}
+    refused = answers.get("credential") or next((a for a in answers.values() if isinstance(a, ArmDenied)), None)
+    if refused is None:
+        return answers
+    return {
+        "denied": Finding(refused.code, preflight.ERROR, refused.detail, "Renew the workspace's credential for Azure.")
+    }
+
+
+def gather(reads: Mapping[str, Callable[[], Any]], seconds: float = CAP_SECONDS) -> Answers:
+    """All answers side by side; a Problem or Retryable stands for one that was refused or did not come in time."""
+    pool = ThreadPoolExecutor(max_workers=max(1, len(reads)), thread_name_prefix="preflight")
+    asked = {name: pool.submit(read) for name, read in reads.items()}
+    wait(asked.values(), timeout=seconds)
+    pool.shutdown(wait=False, cancel_futures=True)
+    answers: Answers = {}
+    for name, future in asked.items():
+        if not future.done() or future.cancelled():
+            answers[name] = TooSlow(f"Azure did not answer within {seconds:g} s.")
+            continue
+        trouble = future.exception()
+        if trouble is not None and not isinstance(trouble, Problem | Retryable):
+            raise trouble
+        answers[name] = future.result() if trouble is None else trouble
+    return answers
+
+
+def _size_reads(workspace: Workspace, arm: Arm, wish: Wish) -> dict[str, Callable[[], Any]]:
+    region = wish.region
+    reads: dict[str, Callable[[], Any]] = {
+        "offers": lambda: _kept(workspace, f"offers:{region}", OFFERS_SECONDS, lambda: arm.reads.offers(region)),
+        "usages": lambda: _short(workspace, f"usages:{wish.subscription_id}:{region}", lambda: arm.usages(region)),
+    }
+    if wish.version:
+        reads["versions"] = lambda: _kept(
+            workspace, f"versions:{region}", VERSIONS_SECONDS, lambda: [each.name for each in arm.versions(region)]
+        )
+    return reads
+
+
+def _group(workspace: Workspace, arm: Arm, wish: Wish) -> Callable[[], Any]:
+    """A group that is missing is looked for anew each time: people make it and try again."""
+    key = _key(workspace, f"group:{wish.group_id}")
+
+    def read() -> bool:
+        if cache.get(key):
+            return True
+        is_there = arm.resource_group(wish.resource_group)
+        if is_there:
+            cache.set(key, True, SHORT_SECONDS)
+        return is_there
+
+    return read
+
+
+def _short(workspace: Workspace, name: str, ask: Callable[[], Any]) -> Any:
+    return _kept(workspace, name, SHORT_SECONDS, ask)
+
+
+def _kept(workspace: Workspace, name: str, seconds: int, ask: Callable[[], Any]) -> Any:
+    """One answer for many wishes: a hundred creates together ask once, not a hundred times."""
+    key = _key(workspace, name)
+    found = cache.get(key)
+    if found is None:
+        found = (ask(),)
+        cache.set(key, found, seconds)
+    return found[0]
+
+
+def _key(workspace: Workspace, name: str) -> str:
+    return f"preflight-1:{workspace.pk}:{name.lower().replace(' ', '')}"
+
+
+def _failed(answer: Any) -> bool:
+    return isinstance(answer, Problem | Retryable)
+
+
+def _group_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    there, rights, findings = answers["group"], answers["rights"], []
+    if _failed(there):
+        findings.append(preflight.unknown("group_unknown", f"The resource group {wish.resource_group}", there.detail))
+    else:
+        findings += preflight.group(there, wish.resource_group, wish.region)
+    if there is False or isinstance(rights, ArmNotFound):
+        return findings
+    if _failed(rights):
+        what = "What the workspace's identity may do"
+        return [*findings, preflight.unknown("permission_unknown", what, rights.detail)]
+    wanted = (preflight.CREATE_ACTIONS, wish.group_id, preflight.CLUSTER_ROLE)
+    return [*findings, *preflight.permitted(rights, *wanted)]
+
+
+def size_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    """Size, zones and quotas."""
+    offers, usages, findings = answers["offers"], answers["usages"], []
+    if _failed(offers):
+        findings.append(preflight.unknown("size_unknown", f"The size {wish.vm_size} in {wish.region}", offers.detail))
+    else:
+        findings += preflight.size(offers, wish.vm_size, wish.region, wish.options.get("zones") or ())
+    if _failed(usages):
+        return [*findings, preflight.unknown("quota_unknown", f"The vCPU quota of {wish.region}", usages.detail)]
+    size = _size_of([] if _failed(offers) else [offer.size for offer in offers], wish.vm_size)
+    if size is None:
+        return findings
+    rows = preflight.quota(
+        usages, vcpus=size.vcpus, family=size.family, count=wish.count, name=size.name, region=wish.region
+    )
+    most = (wish.options.get("autoscaler") or {}).get("max_count", 0)
+    return [*findings, *rows, *preflight.grown(rows, most, wish.count)]
+
+
+def _size_of(live: list[VmSize], name: str) -> VmSize | None:
+    found = next((size for size in live if size.name.lower() == name.lower()), None)
+    if found is not None:
+        return found
+    try:
+        return sizes.find(name)
+    except (sizes.UnknownSize, sizes.FpgaSize):
+        return None
+
+
+def _version_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    offered: Any = answers.get("versions") or []
+    if _failed(offered):
+        return [preflight.unknown("version_unknown", f"Kubernetes {wish.version} in {wish.region}", offered.detail)]
+    return preflight.version(offered, wish.version, wish.region)
+
+
+def _network_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    found, options = answers.get("subnet"), wish.options
+    pods = "" if options.get("network_mode") == "flat" else preflight.POD_CIDR
+    given = (options.get("service_cidr", ""), options.get("dns_service_ip", ""))
+    findings = preflight.ranges(*given, None if _failed(found) else found, pods)
+    return findings + (_subnet_findings(answers, wish) if options.get("subnet_id") else [])
+
+
+def _subnet_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    found, rights, wanted = answers["subnet"], answers.get("join"), str(wish.options["subnet_id"])
+    if _failed(found):
+        return [preflight.unknown("subnet_unknown", f"The subnet {wanted}", found.detail)]
+    is_flat = wish.options.get("network_mode") == "flat"
+    findings = preflight.subnet(found, wanted, region=wish.region, count=wish.count, is_flat=is_flat)
+    if found is None or rights is None:
+        return findings
+    if _failed(rights):
+        return [*findings, preflight.unknown("join_unknown", f"Whether nodes may join {wanted}", rights.detail)]
+    joins = preflight.permitted(rights, (preflight.JOIN_ACTION,), wanted, preflight.JOIN_ROLE)
+    return [*findings, *joins]
+
+
+def wish_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> list[Finding]:
+    """All findings about what a create call or form asks for: our own rules first, then what Azure says. At most 15 s.
+
+    `wish` has the keyword arguments of `compute_target_create`.
+    """
+    wanted, rules = rule_findings(workspace=workspace, wish=wish)
+    return rules + create_findings(workspace, queries.arm_of(workspace), wanted)[0]
+
+
+def rule_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> tuple[Wish, list[Finding]]:
+    """Every rule of ours that a wish breaks, not only the first; Azure is not asked."""
+    problems: list[Problem] = []
+    region = actions.region_of(wish.get("region") or workspace.region)
+    purpose = Purpose(wish.get("purpose") or Purpose.FAST_PROD)
+    given = wish.get("node_count")
+    count = sizes.DEFAULT_COUNT[purpose] if given is None else int(given)
+    name, version = str(wish["name"]), str(wish.get("kubernetes_version") or "")
+    _try(problems, lambda: options.check_name(name))
+    _try(problems, lambda: options.check_version(version))
+    _try(problems, lambda: actions.check_free(workspace, name, region))
+    checked = _try(problems, lambda: options.parse(wish.get("config") or {})) or options.Options()
+    wanted = str(wish.get("vm_size") or sizes.DEFAULT_SIZE)
+    size = _try(problems, lambda: queries.size_known(workspace=workspace, name=wanted, region=region))
+    if size is not None:
+        _try(problems, lambda: actions.check_nodes(size, count, purpose, checked.values.get("autoscaler")))
+    group = str(wish.get("resource_group") or workspace.resource_group)
+    found = Wish(
+        workspace.subscription_id, group, region, size.name if size else wanted, max(count, 1), version, checked.values
+    )
+    return found, [preflight.rule(problem) for problem in problems]
+
+
+Found = TypeVar("Found")
+
+
+def _try(problems: list[Problem], check: Callable[[], Found]) -> Found | None:
+    try:
+        return check()
+    except Problem as problem:
+        problems.append(problem)
+        return None
