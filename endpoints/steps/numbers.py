@@ -83,14 +83,15 @@ def read_counters(row: Gateway) -> Look | None:
     free = Q(read_at__isnull=True) | Q(read_at__lt=now - timedelta(seconds=LEAST_SECONDS))
     if not Gateway.objects.filter(free, pk=row.pk).update(read_at=now):
         return None
-    pages = _read(row)
+    pages, there = _read(row)
     fresh = {uid: counters.parse(text) for uid, text in pages.items()}
     old = {uid: counters.unpack(stored) for uid, stored in row.readings.get("counters", {}).items()}
     answered = counters.total(counters.since(old.get(uid, {}), reading) for uid, reading in fresh.items())
     active = _sum(counters.gauges(text, counters.ACTIVE) for text in pages.values())
     earlier = row.readings.get("active", {})
+    unread = {uid: reading for uid, reading in old.items() if uid in there}  # not ready just now: it counts on
     readings = {
-        "counters": {uid: counters.pack(reading) for uid, reading in fresh.items()},
+        "counters": {uid: counters.pack(reading) for uid, reading in {**unread, **fresh}.items()},
         "active": {"|".join(key): count for key, count in active.items()},
     }
     with transaction.atomic():
@@ -115,12 +116,13 @@ def _sum(parts: Iterable[dict[tuple[str, str], int]]) -> dict[tuple[str, str], i
     return result
 
 
-def _read(row: Gateway) -> dict[str, str]:
-    """Each running Envoy's page; a container that started anew is another one."""
+def _read(row: Gateway) -> tuple[dict[str, str], set[str]]:
+    """Each ready Envoy's page, and which Envoys there are; a container that started anew is another one."""
     cluster = compute.open_cluster(row.compute_target)
-    return {
-        _identity(pod): publish.read(cluster, row, pod, counters.PATH).decode() for pod in publish.pods(cluster, row)
-    }
+    found = publish.all_pods(cluster, row)
+    ready = [pod for pod in found if publish.is_ready(pod)]
+    pages = {_identity(pod): publish.read(cluster, row, pod, counters.PATH).decode() for pod in ready}
+    return pages, {_identity(pod) for pod in found}
 
 
 def _identity(pod: dict[str, Any]) -> str:

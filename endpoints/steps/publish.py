@@ -165,8 +165,12 @@ def nudge(cluster: Cluster, view: GatewayView, counter: int) -> None:
 
 def pods(cluster: Cluster, row: Gateway) -> list[dict[str, Any]]:
     """The gateway's pods that run and take requests."""
-    found = cluster.observe("Pod", namespace=namespace(row), selector=builder.SELECTOR)
-    return [pod for pod in found if is_ready(pod)]
+    return [pod for pod in all_pods(cluster, row) if is_ready(pod)]
+
+
+def all_pods(cluster: Cluster, row: Gateway) -> list[dict[str, Any]]:
+    """The gateway's pods, also those that start, end or are not ready for a moment."""
+    return cluster.observe("Pod", namespace=namespace(row), selector=builder.SELECTOR)
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

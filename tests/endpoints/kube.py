@@ -41,6 +41,7 @@ class Kube(Box):
         self.asked: list[str] = []
         self.refuse = ""
         self.pod_status: dict[str, Any] = {}
+        self.is_gateway_ready = True
         self.mounted: dict[str, dict[str, str]] = {}
         self.envoy: subprocess.Popen[bytes] | None = None
         self.certificate = certificate
@@ -195,7 +196,7 @@ class Kube(Box):
         if self.envoy is None or query.get("labelSelector") != ["app.kubernetes.io/name=slipway-gateway"]:
             return []
         meta = {"name": "gateway-pod", "uid": f"pod-{self.envoy.pid}", "namespace": namespace}
-        ready = "True" if self._listens() else "False"
+        ready = "True" if self._listens() and self.is_gateway_ready else "False"
         status = {
             "conditions": [{"type": "Ready", "status": ready}],
             "containerStatuses": [{"name": "envoy", "restartCount": 0}],

@@ -441,6 +441,19 @@ def test_how_long_a_score_takes_is_learned_and_one_unusual_second_unlearns_nothi
         assert version.expected_ms in range(expected, expected + 10)
 
 
+def test_a_gateway_that_was_not_ready_for_a_moment_is_not_counted_from_its_beginning(up: Endpoint, kube: Kube) -> None:
+    look()
+    answered(kube, 30)
+    look()
+    kube.is_gateway_ready = False
+    look()
+    kube.is_gateway_ready = True
+    answered(kube, 5)
+    look()
+    look()
+    assert sum(told.requests for told in queries.observed(endpoint=up).values()) == 35
+
+
 def test_what_the_gateway_counted_becomes_the_observed_share(
     up: Endpoint, kube: Kube, owner: User, run_operations: Any
 ) -> None:
