@@ -55,6 +55,7 @@ def compute_target_create(
     """
     options.check_name(name)
     options.check_version(kubernetes_version)
+    options.check_tags(tags or {})
     region = region_of(region or workspace.region)
     size = queries.size_known(workspace=workspace, name=vm_size, region=region)
     count = sizes.DEFAULT_COUNT[Purpose(purpose)] if node_count is None else node_count

@@ -60,15 +60,31 @@ class CreateIn(http.Shape):
     resource_group = serializers.RegexField(r"^[-\w.()]{0,89}[-\w()]$", required=False)
     kubernetes_version = serializers.CharField(default="", allow_blank=True)
     tags = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=256), default=dict)
-    autoscaler = serializers.DictField(child=serializers.IntegerField(), required=False)
+    zones = serializers.ListField(child=serializers.CharField(), required=False, help_text="Out of 1, 2, 3.")
+    identity = serializers.CharField(
+        required=False, help_text="system (the default), or a user-assigned identity's resource id."
+    )
+    os_disk_gb = serializers.IntegerField(required=False, help_text="Of a node, 30 to 2048; the size's own by default.")
+    autoscaler = serializers.DictField(
+        child=serializers.IntegerField(), required=False, help_text="min_count and max_count."
+    )
     authorized_ip_ranges = serializers.ListField(child=serializers.CharField(), required=False)
     private_cluster = serializers.BooleanField(required=False)
-    load_balancer = serializers.DictField(required=False)
+    load_balancer = serializers.DictField(
+        required=False, help_text="internal (or type: PublicIp, InternalLoadBalancer), subnet, sku (standard)."
+    )
     subnet_id = serializers.CharField(required=False)
-    vnet = serializers.DictField(child=serializers.CharField(), required=False)
+    vnet = serializers.DictField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="In place of subnet_id: subscription_id, resource_group, name, subnet.",
+    )
+    network_mode = serializers.ChoiceField(
+        choices=options.NETWORK_MODES, required=False, help_text="Pods with a range of their own, or in the subnet."
+    )
     service_cidr = serializers.CharField(required=False)
-    dns_service_ip = serializers.CharField(required=False)
-    docker_bridge_cidr = serializers.CharField(required=False)
+    dns_service_ip = serializers.CharField(required=False, help_text="In service_cidr; its tenth by default.")
+    docker_bridge_cidr = serializers.CharField(required=False, help_text="Accepted and dropped: Azure has it no more.")
     tls = serializers.DictField(child=serializers.CharField(), required=False)
 
 
@@ -119,6 +135,30 @@ class SizeOut(http.Shape):
     smallest_fastprod_count = serializers.IntegerField()
 
 
+CREATE_EXAMPLE = {
+    "name": "prod-1",
+    "vm_size": "Standard_D4s_v5",
+    "node_count": 3,
+    "purpose": "FastProd",
+    "region": "westeurope",
+    "resource_group": "models",
+    "kubernetes_version": "1.33",
+    "tags": {"cost-centre": "42"},
+    "zones": ["1", "2", "3"],
+    "identity": "system",
+    "os_disk_gb": 128,
+    "autoscaler": {"min_count": 3, "max_count": 6},
+    "authorized_ip_ranges": ["203.0.113.0/24"],
+    "load_balancer": {"type": "PublicIp", "sku": "standard"},
+    "vnet": {
+        "subscription_id": "11111111-2222-3333-4444-555555555555",
+        "resource_group": "network",
+        "name": "hub",
+        "subnet": "nodes",
+    },
+    "service_cidr": "10.8.0.0/16",
+    "dns_service_ip": "10.8.0.10",
+}
 QUOTA_EXAMPLE = {
     "code": "quota_region",
     "level": "error",
@@ -148,7 +188,14 @@ class ComputeTargets(http.ApiView):
         rows = rows.filter(state=state) if state else rows
         return http.page(self, rows, target_json, ordering=("name", "pk"))
 
-    @extend_schema(request=CreateIn, responses={202: AcceptedOut})
+    @extend_schema(
+        request=CreateIn,
+        responses={202: AcceptedOut},
+        examples=[
+            OpenApiExample("Small", value={"name": "trial", "purpose": "DevTest"}, request_only=True),
+            OpenApiExample("Everything said", value=CREATE_EXAMPLE, request_only=True),
+        ],
+    )
     def post(self, request: Request, workspace: str) -> Response:
         """Create an AKS cluster."""
         actor = self.actor(request)

@@ -10,7 +10,7 @@ from compute.types import Purpose
 from portal.http import Shape
 from portal.problems import Invalid, InvalidShape
 
-TEXTS = ("subnet_id", "service_cidr", "dns_service_ip", "docker_bridge_cidr")
+TEXTS = ("identity", "network_mode", "subnet_id", "service_cidr", "dns_service_ip", "docker_bridge_cidr")
 
 
 class ScaleForm(Shape):
@@ -41,6 +41,10 @@ class CreateForm(Shape):
     service_cidr = serializers.CharField(required=False, allow_blank=True)
     dns_service_ip = serializers.CharField(required=False, allow_blank=True)
     docker_bridge_cidr = serializers.CharField(required=False, allow_blank=True)
+    network_mode = serializers.CharField(required=False, allow_blank=True)
+    identity = serializers.CharField(required=False, allow_blank=True)
+    zones = serializers.CharField(required=False, allow_blank=True)
+    os_disk_gb = serializers.CharField(required=False, allow_blank=True)
     leaf_domain = serializers.CharField(required=False, allow_blank=True)
     cname = serializers.CharField(required=False, allow_blank=True)
     certificate = serializers.CharField(required=False, allow_blank=True)
@@ -70,6 +74,10 @@ def create_wish(posted: Any) -> dict[str, Any]:
         config["autoscaler"] = {name: _whole(data.get(name, ""), name) for name in ("min_count", "max_count")}
     if "authorized_ip_ranges" in data:
         config["authorized_ip_ranges"] = data["authorized_ip_ranges"].replace(",", " ").split()
+    if "zones" in data:
+        config["zones"] = data["zones"].replace(",", " ").split()
+    if "os_disk_gb" in data:
+        config["os_disk_gb"] = _number(data["os_disk_gb"], "os_disk_gb")
     if "private_cluster" in data:
         config["private_cluster"] = True
     if "internal" in data or "balancer_subnet" in data:
@@ -104,6 +112,12 @@ def tags(text: str) -> dict[str, str]:
             raise InvalidShape(f"tags: {line!r} is not name=value.")
         found[name.strip()] = value.strip()
     return found
+
+
+def _number(text: str, name: str) -> int:
+    if not text.isdigit():
+        raise InvalidShape(f"{name} is {text!r}: give a whole number.")
+    return int(text)
 
 
 def _whole(text: str, name: str) -> int:

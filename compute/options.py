@@ -11,13 +11,22 @@ from typing import Any
 from portal.problems import Invalid
 
 KNOWN = {
-    "autoscaler", "authorized_ip_ranges", "dns_service_ip", "docker_bridge_cidr", "load_balancer", "private_cluster",
-    "service_cidr", "subnet_id", "tls", "vnet",
+    "autoscaler", "authorized_ip_ranges", "dns_service_ip", "docker_bridge_cidr", "identity", "load_balancer",
+    "network_mode", "os_disk_gb", "private_cluster", "service_cidr", "subnet_id", "tls", "vnet", "zones",
 }  # fmt: skip
 SUBNET_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
     re.IGNORECASE,
 )
+IDENTITY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
+    re.IGNORECASE,
+)
+ZONES = ("1", "2", "3")
+NETWORK_MODES = ("overlay", "flat")
+DISK_GB = (30, 2048)
+MOST_TAGS, TAG_NAME, TAG_VALUE, TAG_BARRED = 50, 512, 256, "<>%&\\?/"
+BALANCERS = {"publicip": False, "public": False, "internalloadbalancer": True, "internal": True}
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+", re.I)
 LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"1\.\d{1,2}(\.\d{1,3})?")
@@ -75,7 +84,7 @@ def parse(given: dict[str, Any]) -> Options:
     values: dict[str, Any] = {}
     warnings: list[str] = []
     parsers: tuple[Callable[[dict[str, Any], dict[str, Any], list[str]], None], ...] = (
-        _network, _balancer, _api_server, _autoscaler,
+        _network, _balancer, _api_server, _autoscaler, _nodes, _identity,
     )  # fmt: skip
     for parser in parsers:
         parser(given, values, warnings)
@@ -96,6 +105,14 @@ def _network(given: dict[str, Any], values: dict[str, Any], warnings: list[str])
         values["dns_service_ip"] = str(_dns_ip(str(given["dns_service_ip"]), cidr))
     if cidr:
         values["service_cidr"] = str(cidr)
+        values.setdefault("dns_service_ip", str(cidr[min(10, cidr.num_addresses - 2)]))  # Azure's own is in 10.0.0.0/16
+    mode = given.get("network_mode") or "overlay"
+    if mode not in NETWORK_MODES:
+        raise BadOption(f"network_mode is {mode!r}; it can be overlay (pods have their own range) or flat.")
+    if mode == "flat":
+        if not subnet:
+            raise BadOption("network_mode flat gives pods addresses of the subnet: give subnet_id too.")
+        values["network_mode"] = "flat"
     if _cidr(given, "docker_bridge_cidr", strict=False):
         warnings.append("docker_bridge_cidr is accepted but unused: Azure no longer has this setting.")
 
@@ -137,8 +154,9 @@ def _dns_ip(text: str, cidr: ipaddress.IPv4Network | None) -> ipaddress.IPv4Addr
 
 def _balancer(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
     wanted = given.get("load_balancer") or {}
-    if not isinstance(wanted, dict) or set(wanted) - {"internal", "subnet", "sku"}:
-        raise BadOption("load_balancer has internal (true or false), subnet and sku.")
+    if not isinstance(wanted, dict) or set(wanted) - {"internal", "subnet", "sku", "type"}:
+        raise BadOption("load_balancer has internal (true or false) or type, subnet and sku.")
+    wanted = _typed(wanted)
     if not isinstance(wanted.get("internal", False), bool):
         raise BadOption(f"load_balancer.internal is {wanted['internal']!r}; it can be true or false.")
     sku = str(wanted.get("sku") or "standard").lower()
@@ -150,6 +168,19 @@ def _balancer(given: dict[str, Any], values: dict[str, Any], warnings: list[str]
         raise BadOption("A load balancer's subnet goes with internal: true; a public one has none.")
     if wanted.get("internal"):
         values["load_balancer"] = {"internal": True, "subnet": str(wanted.get("subnet") or "")}
+
+
+def _typed(wanted: dict[str, Any]) -> dict[str, Any]:
+    """`type` (PublicIp or InternalLoadBalancer, as older callers say) as `internal`."""
+    given = str(wanted.get("type") or "")
+    if not given:
+        return wanted
+    if given.lower() not in BALANCERS:
+        raise BadOption(f"load_balancer.type is {given!r}; it can be PublicIp or InternalLoadBalancer.")
+    internal = BALANCERS[given.lower()]
+    if wanted.get("internal", internal) != internal:
+        raise BadOption(f"load_balancer.type is {given} and internal is {wanted['internal']}: give one of them.")
+    return {**wanted, "internal": internal}
 
 
 def _api_server(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
@@ -180,6 +211,50 @@ def _autoscaler(given: dict[str, Any], values: dict[str, Any], warnings: list[st
     if type(low) is not int or type(high) is not int or not 1 <= low <= high <= 1000:
         raise BadOption(f"autoscaler: min_count {low} and max_count {high} need 1 ≤ min_count ≤ max_count ≤ 1000.")
     values["autoscaler"] = {"min_count": low, "max_count": high}
+
+
+def _nodes(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    zones = given.get("zones") or []
+    if zones:
+        values["zones"] = check_zones(zones)
+    disk = given.get("os_disk_gb")
+    if disk is not None:
+        values["os_disk_gb"] = check_disk(disk)
+
+
+def check_zones(zones: Any) -> list[str]:
+    """Availability zones, sorted. Raises BadOption."""
+    if not isinstance(zones, list) or not {str(zone) for zone in zones} <= set(ZONES):
+        raise BadOption(f"zones is {zones!r}; give a list out of {', '.join(ZONES)}.")
+    return sorted({str(zone) for zone in zones})
+
+
+def check_disk(disk: Any) -> int:
+    """A node's disk in GB. Raises BadOption."""
+    if type(disk) is not int or not DISK_GB[0] <= disk <= DISK_GB[1]:
+        raise BadOption(f"os_disk_gb is {disk!r}; a node's disk has {DISK_GB[0]} to {DISK_GB[1]} GB.")
+    return disk
+
+
+def _identity(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
+    wanted = given.get("identity") or "system"
+    if str(wanted).lower() in ("system", "systemassigned"):
+        return
+    if not isinstance(wanted, str) or not IDENTITY_ID.fullmatch(wanted):
+        raise BadOption(f"identity is {wanted!r}; it can be system, or a user-assigned identity's resource id.")
+    values["identity"] = wanted
+
+
+def check_tags(tags: dict[str, str]) -> None:
+    """Tags as Azure takes them. Raises BadOption."""
+    if len(tags) > MOST_TAGS - 1:
+        raise BadOption(f"{len(tags)} tags were given; Azure takes {MOST_TAGS}, and one is the portal's.")
+    for name, value in tags.items():
+        barred = [sign for sign in TAG_BARRED if sign in name]
+        if not name or len(name) > TAG_NAME or barred:
+            raise BadOption(f"The tag's name {name[:60]!r} needs 1 to {TAG_NAME} characters without {TAG_BARRED}.")
+        if len(value) > TAG_VALUE:
+            raise BadOption(f"The tag {name} has {len(value)} characters; Azure takes {TAG_VALUE}.")
 
 
 def _tls(given: dict[str, Any]) -> tuple[dict[str, Any], str, str]:

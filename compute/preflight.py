@@ -24,6 +24,8 @@ CREATE_ACTIONS = (
     "Microsoft.ContainerService/managedClusters/listClusterUserCredential/action",
 )
 JOIN_ACTION = "Microsoft.Network/virtualNetworks/subnets/join/action"
+ASSIGN_ACTION = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+ASSIGN_ROLE = "Managed Identity Operator"
 CLUSTER_ROLE, JOIN_ROLE = "Azure Kubernetes Service Contributor Role", "Network Contributor"
 MORE_QUOTA = "Ask for more quota in the Azure portal (Quotas, Compute), or take fewer or smaller nodes."
 

@@ -24,10 +24,16 @@ def body(spec: ClusterSpec) -> dict[str, Any]:
         properties["apiServerAccessProfile"] = _api_server(options)
     return {
         "location": spec.region,
-        "identity": {"type": "SystemAssigned"},
+        "identity": _identity(options),
         "tags": dict(spec.tags),
         "properties": properties,
     }
+
+
+def _identity(options: dict[str, Any]) -> dict[str, Any]:
+    if options.get("identity"):
+        return {"type": "UserAssigned", "userAssignedIdentities": {options["identity"]: {}}}
+    return {"type": "SystemAssigned"}
 
 
 def _pool(spec: ClusterSpec) -> dict[str, Any]:
@@ -35,8 +41,9 @@ def _pool(spec: ClusterSpec) -> dict[str, Any]:
         "name": POOL, "mode": "System", "type": "VirtualMachineScaleSets", "osType": "Linux",
         "vmSize": spec.vm_size, "count": spec.node_count,
     }  # fmt: skip
-    if spec.options.get("subnet_id"):
-        pool["vnetSubnetID"] = spec.options["subnet_id"]
+    for ours, azures in (("subnet_id", "vnetSubnetID"), ("zones", "availabilityZones"), ("os_disk_gb", "osDiskSizeGB")):
+        if spec.options.get(ours):
+            pool[azures] = spec.options[ours]
     bounds = spec.options.get("autoscaler")
     if bounds:
         pool |= {"enableAutoScaling": True, "minCount": bounds["min_count"], "maxCount": bounds["max_count"]}
@@ -44,7 +51,9 @@ def _pool(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def _network(options: dict[str, Any]) -> dict[str, Any]:
-    network = {"networkPlugin": "azure", "networkPluginMode": "overlay", "loadBalancerSku": "standard"}
+    network = {"networkPlugin": "azure", "loadBalancerSku": "standard"}
+    if options.get("network_mode") != "flat":
+        network["networkPluginMode"] = "overlay"
     for ours, azures in (("service_cidr", "serviceCidr"), ("dns_service_ip", "dnsServiceIP")):
         if options.get(ours):
             network[azures] = options[ours]

@@ -90,12 +90,15 @@ def create_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Fi
     if subnet_id:
         reads["subnet"] = lambda: _short(workspace, f"subnet:{subnet_id}", lambda: arm.reads.subnet(subnet_id))
         reads["join"] = lambda: _short(workspace, f"rights:{subnet_id}", lambda: arm.reads.rights(subnet_id))
+    identity = str(wish.options.get("identity") or "")
+    if identity:
+        reads["identity"] = lambda: _short(workspace, f"rights:{identity}", lambda: arm.reads.rights(identity))
     answers = ask(arm, reads)
     if "denied" in answers:
         return [answers["denied"]], None
     findings = [
         *_group_findings(answers, wish), *size_findings(answers, wish), *_version_findings(answers, wish),
-        *_network_findings(answers, wish),
+        *_network_findings(answers, wish), *_identity_findings(answers, wish),
     ]  # fmt: skip
     return findings, next((each for each in answers.values() if isinstance(each, Retryable)), None)
 
@@ -249,6 +252,19 @@ def _version_findings(answers: Answers, wish: Wish) -> list[Finding]:
     return preflight.version(offered, wish.version, wish.region)
 
 
+def _identity_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    rights, identity = answers.get("identity"), str(wish.options.get("identity") or "")
+    if not identity:
+        return []
+    if isinstance(rights, ArmNotFound):
+        fix = "Give the resource id of a user-assigned identity, or leave it out for one of the cluster's own."
+        return [Finding("identity_missing", preflight.ERROR, f"There is no identity {identity}.", fix)]
+    if isinstance(rights, Problem | Retryable):
+        what = f"Whether the cluster may have the identity {identity}"
+        return [preflight.unknown("identity_unknown", what, rights.detail)]
+    return preflight.permitted(rights or [], (preflight.ASSIGN_ACTION,), identity, preflight.ASSIGN_ROLE)
+
+
 def _network_findings(answers: Answers, wish: Wish) -> list[Finding]:
     found, options = answers.get("subnet"), wish.options
     pods = "" if options.get("network_mode") == "flat" else preflight.POD_CIDR
@@ -290,6 +306,7 @@ def rule_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> tuple[Wis
     name, version = str(wish["name"]), str(wish.get("kubernetes_version") or "")
     _try(problems, lambda: options.check_name(name))
     _try(problems, lambda: options.check_version(version))
+    _try(problems, lambda: options.check_tags(wish.get("tags") or {}))
     _try(problems, lambda: actions.check_free(workspace, name, region))
     checked = _try(problems, lambda: options.parse(wish.get("config") or {})) or options.Options()
     wanted = str(wish.get("vm_size") or sizes.DEFAULT_SIZE)

@@ -7,7 +7,7 @@ import json
 import pytest
 from azure.core import exceptions as sdk
 
-from compute import queries
+from compute import options, queries
 from compute.arm import Arm, ArmAccess, ArmDenied, ArmRefused, BadCredential, errors, session, shape
 from compute.types import ClusterSpec
 from portal.outbound import AddressRefused
@@ -125,6 +125,56 @@ def test_the_body_of_a_cluster_holds_what_was_asked_and_no_retired_setting():
     assert properties["agentPoolProfiles"][0]["vnetSubnetID"] == "/s"
     assert len(properties["dnsPrefix"]) == 54
     assert "dockerBridgeCidr" not in json.dumps(body)
+
+
+SUBNET = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/virtualNetworks/v/subnets/n"
+IDENTITY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+POOL = ("properties", "agentPoolProfiles", 0)
+NETWORK = ("properties", "networkProfile")
+
+
+@pytest.mark.parametrize(
+    ("given", "where", "expected"),
+    [
+        ({}, ("identity",), {"type": "SystemAssigned"}),
+        ({"identity": IDENTITY}, ("identity",), {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}),
+        ({"zones": ["3", "1"]}, (*POOL, "availabilityZones"), ["1", "3"]),
+        ({"os_disk_gb": 256}, (*POOL, "osDiskSizeGB"), 256),
+        ({"autoscaler": {"min_count": 3, "max_count": 9}}, (*POOL, "enableAutoScaling"), True),
+        ({"autoscaler": {"min_count": 3, "max_count": 9}}, (*POOL, "minCount"), 3),
+        ({"autoscaler": {"min_count": 3, "max_count": 9}}, (*POOL, "maxCount"), 9),
+        ({"subnet_id": SUBNET}, (*POOL, "vnetSubnetID"), SUBNET),
+        (
+            {"vnet": {"subscription_id": "s", "resource_group": "g", "name": "v", "subnet": "n"}},
+            (*POOL, "vnetSubnetID"), SUBNET,
+        ),
+        ({}, (*NETWORK, "networkPluginMode"), "overlay"),
+        ({"subnet_id": SUBNET, "network_mode": "flat"}, (*NETWORK, "networkPluginMode"), None),
+        ({"service_cidr": "10.9.0.0/16"}, (*NETWORK, "serviceCidr"), "10.9.0.0/16"),
+        ({"service_cidr": "10.9.0.0/16"}, (*NETWORK, "dnsServiceIP"), "10.9.0.10"),
+        ({"dns_service_ip": "10.0.0.99"}, (*NETWORK, "dnsServiceIP"), "10.0.0.99"),
+        ({"load_balancer": {"sku": "basic"}}, (*NETWORK, "loadBalancerSku"), "standard"),
+        ({"docker_bridge_cidr": "172.17.0.1/16"}, (*NETWORK, "dockerBridgeCidr"), None),
+        ({"private_cluster": True}, ("properties", "apiServerAccessProfile"), {"enablePrivateCluster": True}),
+        (
+            {"authorized_ip_ranges": ["203.0.113.9"]}, ("properties", "apiServerAccessProfile"),
+            {"authorizedIPRanges": ["203.0.113.9/32"]},
+        ),
+        ({}, ("properties", "apiServerAccessProfile"), None),
+        ({}, ("properties", "kubernetesVersion"), "1.33"),
+        ({}, ("tags",), {"k": "v"}),
+        ({}, ("location",), "westeurope"),
+        ({}, (*POOL, "count"), 3),
+        ({}, (*POOL, "vmSize"), "Standard_D3_v2"),
+        ({}, (*POOL, "mode"), "System"),
+    ],
+)  # fmt: skip
+def test_each_setting_of_a_create_is_where_azure_wants_it(given, where, expected):
+    values = options.parse(given).values
+    found = shape.body(ClusterSpec("rg", "one", "westeurope", "Standard_D3_v2", 3, "1.33", values, {"k": "v"}))
+    for part in where[:-1]:
+        found = found[part]
+    assert found.get(where[-1]) == expected
 
 
 def test_ids_are_read_in_any_letter_case():

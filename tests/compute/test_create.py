@@ -11,6 +11,8 @@ from portal.models import AuditEvent, Operation
 from tests.compute.conftest import step_once
 
 BODY = {"name": "prod-1", "node_count": 3}
+SUBNET = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/net/subnets/nodes"
+IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/cluster"
 
 
 def puts(azure):
@@ -60,10 +62,12 @@ def test_every_customisation_reaches_azure(call, azure, run_all):
     extra = {
         "kubernetes_version": "1.33", "tags": {"a": "b"}, "autoscaler": {"min_count": 3, "max_count": 5},
         "authorized_ip_ranges": ["203.0.113.0/24"], "service_cidr": "10.1.0.0/16", "dns_service_ip": "10.1.0.10",
-        "load_balancer": {"sku": "basic"},
+        "load_balancer": {"sku": "basic"}, "zones": ["1", "2"], "os_disk_gb": 256,
+        "identity": IDENTITY, "subnet_id": SUBNET, "network_mode": "flat", "docker_bridge_cidr": "172.17.0.1/16",
     }  # fmt: skip
     answer = call("operator", "post", "compute-targets/", {**BODY, **extra})
-    assert any("standard one" in text for text in answer.data["warnings"])
+    for words in ("standard one", "docker_bridge_cidr"):
+        assert any(words in text for text in answer.data["warnings"])
     run_all()
     (cluster,) = azure.clusters.values()
     properties, pool = cluster["properties"], cluster["properties"]["agentPoolProfiles"][0]
@@ -72,6 +76,9 @@ def test_every_customisation_reaches_azure(call, azure, run_all):
     assert properties["apiServerAccessProfile"] == {"authorizedIPRanges": ["203.0.113.0/24"]}
     assert properties["networkProfile"]["serviceCidr"] == "10.1.0.0/16"
     assert properties["networkProfile"]["loadBalancerSku"] == "standard"
+    assert "networkPluginMode" not in properties["networkProfile"]
+    assert (pool["availabilityZones"], pool["osDiskSizeGB"], pool["vnetSubnetID"]) == (["1", "2"], 256, SUBNET)
+    assert cluster["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {IDENTITY: {}}}
 
 
 @pytest.mark.parametrize(

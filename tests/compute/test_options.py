@@ -60,7 +60,9 @@ def test_a_vnet_by_names_becomes_the_subnet_id():
     [
         {"nonsense": 1}, {"subnet_id": "x"}, {"vnet": {"name": "v"}}, {"service_cidr": "x"}, {"dns_service_ip": "x"},
         {"load_balancer": {"sku": "gold"}}, {"load_balancer": {"colour": 1}}, {"load_balancer": {"internal": "no"}},
-        {"authorized_ip_ranges": ["x"]},
+        {"authorized_ip_ranges": ["x"]}, {"zones": ["4"]}, {"zones": "1"}, {"identity": "x"}, {"os_disk_gb": 29},
+        {"os_disk_gb": 4096}, {"os_disk_gb": "many"}, {"network_mode": "flat"}, {"network_mode": "bridge"},
+        {"load_balancer": {"type": "Round"}}, {"load_balancer": {"type": "PublicIp", "internal": True}},
         {"authorized_ip_ranges": ["1.2.3.0/24"] * 201}, {"private_cluster": True, "authorized_ip_ranges": ["1.2.3.4"]},
         {"autoscaler": {"min_count": 3, "max_count": 2}}, {"autoscaler": {"min_count": 1}}, {"tls": {"cname": "x"}},
         {"tls": {"leaf_domain": "-"}}, {"tls": {"certificate": "c"}}, {"tls": {"colour": "c"}},
@@ -70,6 +72,23 @@ def test_a_vnet_by_names_becomes_the_subnet_id():
 def test_settings_against_a_rule_are_refused(given):
     with pytest.raises(options.BadOption):
         options.parse(given)
+
+
+def test_the_dns_address_is_the_tenth_of_a_given_service_range():
+    assert options.parse({"service_cidr": "10.9.0.0/16"}).values["dns_service_ip"] == "10.9.0.10"
+
+
+def test_load_balancer_types_of_older_callers_are_understood():
+    wanted = {"type": "InternalLoadBalancer", "subnet": "models", "sku": "Basic"}
+    checked = options.parse({"load_balancer": wanted})
+    assert checked.values["load_balancer"] == {"internal": True, "subnet": "models"}
+    assert options.parse({"load_balancer": {"type": "PublicIp"}}).values == {}
+
+
+@pytest.mark.parametrize("tags", [{"a/b": "c"}, {"": "c"}, {"a": "x" * 257}, {str(n): "" for n in range(50)}])
+def test_tags_that_azure_would_not_take_are_refused(tags):
+    with pytest.raises(options.BadOption, match="Azure takes|needs 1 to"):
+        options.check_tags(tags)
 
 
 def _pair(key=None):

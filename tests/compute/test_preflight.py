@@ -217,6 +217,14 @@ def test_a_subnet_is_looked_at_with_the_right_to_join_it(call, azure):
     assert found == ["subnet_region", "subnet_delegated", "subnet_full", "permission_missing"]
 
 
+def test_a_user_assigned_identity_needs_the_right_to_assign_it(call, azure):
+    identity = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/mine"
+    azure.rights["mine"] = [{"actions": ["*/read"]}]
+    answer = call("operator", "post", "compute-targets/preflight/", {**BODY, "identity": identity})
+    (found,) = [each for each in answer.data["findings"] if each["level"] == "error"]
+    assert found["facts"]["role"] == "Managed Identity Operator"
+
+
 def test_a_credential_that_azure_does_not_take_is_one_error(call, azure, home):
     home.arm_credential = '{"kind": "static", "token": "wrong"}'
     home.save()

@@ -13,6 +13,7 @@ from portal.models import AuditEvent, Operation, User, Workspace
 from portal.types import OperationKind
 from tests import factories, page_rows
 
+IDENTITY = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/cluster"
 CREATE = {"name": "prod-1", "purpose": "FastProd", "vm_size": "Standard_D3_v2", "node_count": "3", "region": ""}
 
 
@@ -49,6 +50,7 @@ def test_a_cluster_is_created_from_the_form(visitor: Client, workspace: Workspac
 def test_the_forms_settings_reach_the_cluster(visitor: Client, workspace: Workspace) -> None:
     more = {
         "other_size": "Standard_D4s_v5", "min_count": "3", "max_count": "6", "authorized_ip_ranges": "203.0.113.0/24",
+        "zones": "1, 2", "os_disk_gb": "64", "identity": IDENTITY,
         "internal": "on", "balancer_subnet": "models", "tags": "cost=42\n\nowner=ada", "leaf_domain": "lab",
     }  # fmt: skip
     assert visitor.post("/w/lab/new/compute/", CREATE | more).status_code == 302
@@ -58,6 +60,8 @@ def test_the_forms_settings_reach_the_cluster(visitor: Client, workspace: Worksp
     assert target.config["authorized_ip_ranges"] == ["203.0.113.0/24"]
     assert target.config["load_balancer"] == {"internal": True, "subnet": "models"}
     assert target.config["tls"]["leaf_domain"] == "lab"
+    assert (target.config["zones"], target.config["os_disk_gb"]) == (["1", "2"], 64)
+    assert target.config["identity"] == IDENTITY
     assert target.tags == {"cost": "42", "owner": "ada"}
 
 
