@@ -17,11 +17,20 @@ _READ_ONLY = (
     "provisioningState", "powerState", "fqdn", "privateFQDN", "azurePortalFQDN", "currentKubernetesVersion",
     "identityProfile", "resourceUID", "maxAgentPools",
 )  # fmt: skip
+_REPLACED = ("apiServerAccessProfile", "autoScalerProfile", "autoUpgradeProfile", "disableLocalAccounts")
 _FIXED = ("serviceCidr", "dnsServiceIP", "podCidr", "networkPlugin", "loadBalancerSku")
 _NETWORK = {
     "networkPlugin": ("azure", "kubenet", "none"), "networkPluginMode": ("overlay",),
     "loadBalancerSku": ("standard", "basic"),
     "outboundType": ("loadBalancer", "userDefinedRouting", "managedNATGateway"),
+}  # fmt: skip
+
+_DEFAULTS: Json = {
+    "enableRBAC": True, "supportPlan": "KubernetesOfficial", "disableLocalAccounts": False,
+    "storageProfile": {"diskCSIDriver": {"enabled": True}, "fileCSIDriver": {"enabled": True},
+                       "snapshotController": {"enabled": True}},
+    "oidcIssuerProfile": {"enabled": False}, "securityProfile": {}, "workloadAutoScalerProfile": {},
+    "autoUpgradeProfile": {"nodeOSUpgradeChannel": "NodeImage"},
 }  # fmt: skip
 
 
@@ -36,7 +45,9 @@ def fill(sub: str, group: str, name: str, asked: Json, old: Json | None, uid: st
     if not isinstance(given, dict):
         raise invalid("The body has no properties.", "properties", code="BadRequest")
     before = (old or {}).get("properties", {})
-    props: Json = {**before, **{k: copy.deepcopy(v) for k, v in given.items() if k not in _READ_ONLY and v is not None}}
+    # A PUT replaces: what it leaves out is gone, but for what cannot be taken away.
+    kept = {key: value for key, value in before.items() if key not in _REPLACED}
+    props: Json = {**kept, **{k: copy.deepcopy(v) for k, v in given.items() if k not in _READ_ONLY and v is not None}}
     props.update({key: before[key] for key in _READ_ONLY if key in before})
     _version(props, before, given)
     _dns(props, before, uid, location)
@@ -45,8 +56,9 @@ def fill(sub: str, group: str, name: str, asked: Json, old: Json | None, uid: st
     _fixed_group(props, before, f"MC_{group}_{name}_{location}")
     _access(props, before, uid)
     _directory(props, sub)
-    _service_principal(props)
-    body["properties"] = {"enableRBAC": True, "supportPlan": "KubernetesOfficial", **props}
+    _service_principal(props, body["identity"])
+    _kubelet_identity(props, body)
+    body["properties"] = {**_DEFAULTS, "azurePortalFQDN": _portal_name(props), **props}
     body["properties"].update({"maxAgentPools": 100, "resourceUID": uid})
     return body
 
@@ -76,6 +88,11 @@ def _top(sub: str, group: str, name: str, asked: Json, location: str) -> Json:
     identity = dict(asked.get("identity") or {"type": "None"})
     if identity.get("type") == "SystemAssigned":
         identity |= {"principalId": stable_uuid(sub, group, name, "p"), "tenantId": tenant_of(sub)}
+    elif identity.get("type") == "UserAssigned":
+        rows = identity.get("userAssignedIdentities") or {}
+        identity["userAssignedIdentities"] = {
+            path: {"clientId": stable_uuid(path, "client"), "principalId": stable_uuid(path, "object")} for path in rows
+        }
     return {
         **kept, "name": name, "location": location, "type": "Microsoft.ContainerService/ManagedClusters",
         "id": f"/subscriptions/{sub}/resourcegroups/{group}{_PROVIDER}/{name}",
@@ -125,6 +142,8 @@ def _network(given: Any, before: Json | None) -> Json:
         network.setdefault("podCidr", "10.244.0.0/16")
     for key, allowed in _NETWORK.items():
         _choose(network, key, allowed)
+    if network["loadBalancerSku"] == "standard" and network["outboundType"] == "loadBalancer":
+        network.setdefault("loadBalancerProfile", {"managedOutboundIPs": {"count": 1}})
     _check_addresses(network)
     for key in _FIXED:
         if before is not None and network.get(key) != before.get(key):
@@ -204,6 +223,10 @@ def _fixed_group(props: Json, before: Json, default: str) -> None:
 
 
 def _access(props: Json, before: Json, uid: str) -> None:
+    old = (before or {}).get("apiServerAccessProfile") or {}
+    was = bool(old.get("enablePrivateCluster"))
+    if was and not props.get("apiServerAccessProfile"):
+        props["apiServerAccessProfile"] = old
     profile = props.get("apiServerAccessProfile") or {}
     ranges, private = profile.get("authorizedIPRanges") or [], bool(profile.get("enablePrivateCluster"))
     for text in ranges:
@@ -216,7 +239,6 @@ def _access(props: Json, before: Json, uid: str) -> None:
         raise invalid(
             "authorizedIPRanges cannot be used with a private cluster.", "apiServerAccessProfile", code="BadRequest"
         )
-    was = bool(((before or {}).get("apiServerAccessProfile") or {}).get("enablePrivateCluster"))
     if before and was != private:
         _refuse_change("apiServerAccessProfile.enablePrivateCluster", was)
     if private:
@@ -233,8 +255,27 @@ def _directory(props: Json, sub: str) -> None:
                                "tenantID": tenant_of(sub), **profile}  # fmt: skip
 
 
-def _service_principal(props: Json) -> None:
-    if isinstance(props.get("servicePrincipalProfile"), dict):
-        props["servicePrincipalProfile"].pop("secret", None)
-    else:
+def _service_principal(props: Json, identity: Json) -> None:
+    profile = props.get("servicePrincipalProfile")
+    if isinstance(profile, dict):
+        profile.pop("secret", None)
+    elif identity.get("type") in ("SystemAssigned", "UserAssigned"):
         props["servicePrincipalProfile"] = {"clientId": "msi"}
+    else:
+        words = "Required parameter servicePrincipalProfile is missing (null)."
+        raise invalid(words, "servicePrincipalProfile")
+
+
+def _kubelet_identity(props: Json, body: Json) -> None:
+    """The identity by which the machines pull images; made with the cluster when it has one of its own."""
+    if body["identity"].get("type") not in ("SystemAssigned", "UserAssigned") or props.get("identityProfile"):
+        return
+    group = f"{body['id'].partition('/resourcegroups/')[0]}/resourcegroups/{props['nodeResourceGroup']}"
+    path = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{body['name']}-agentpool"
+    ids = {"clientId": stable_uuid(path, "client"), "objectId": stable_uuid(path, "object")}
+    props["identityProfile"] = {"kubeletidentity": {"resourceId": path, **ids}}
+
+
+def _portal_name(props: Json) -> str:
+    name = str(props.get("fqdn") or props.get("privateFQDN"))
+    return name.replace(".hcp.", ".portal.hcp.", 1)

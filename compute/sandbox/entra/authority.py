@@ -41,6 +41,7 @@ class Authority:
                 web.get(tenant + "/discovery/v2.0/keys", self._guarded(self.keys)),
                 web.get(base + "/common/discovery/instance", self._guarded(self.instance)),
             ]
+        found.append(web.get("/metadata/endpoints", self._guarded(self.endpoints)))
         return [*found, web.get("/entra/msi/token", self._guarded(self.managed_identity))]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -82,6 +83,16 @@ class Authority:
             "tenant_discovery_endpoint": f"{_base(request)}/{tenant}/v2.0/.well-known/openid-configuration",
             "api-version": "1.1",
             "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
+        })  # fmt: skip
+
+    async def endpoints(self, request: web.Request) -> web.Response:
+        """Where the services of this cloud are, as ARM says it to who sets up a client."""
+        base = _base(request)
+        return web.json_response({
+            "name": "SlipwaySandbox", "resourceManager": base, "portal": base, "graph": base, "graphAudience": base,
+            "authentication": {"loginEndpoint": base, "audiences": [base], "tenant": self._principals.tenant,
+                               "identityProvider": "AAD"},
+            "suffixes": {"acrLoginServer": ".azurecr.io"},
         })  # fmt: skip
 
     # --- tokens

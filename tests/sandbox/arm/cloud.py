@@ -159,4 +159,5 @@ class Cloud:
 
 def body(count: int = 2, size: str = "Standard_D3_v2", **more):
     pool = {"name": "nodepool1", "count": count, "vmSize": size, "mode": "System"}
-    return {"location": "westeurope", "properties": {"dnsPrefix": "one", "agentPoolProfiles": [pool], **more}}
+    properties = {"dnsPrefix": "one", "agentPoolProfiles": [pool], **more}
+    return {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": properties}

@@ -89,6 +89,17 @@ def test_bad_bodies_are_refused_in_the_providers_shape_and_change_nothing(cloud)
     assert cloud.ask("GET", cloud.cluster()).json()["value"] == []
 
 
+def test_a_put_replaces_and_a_cluster_needs_an_identity(cloud):
+    asked = body(1)
+    del asked["identity"]
+    answer = cloud.ask("PUT", cloud.cluster("one"), asked)
+    assert (answer.status_code, answer.json()["target"]) == (400, "servicePrincipalProfile")
+    made = cloud.made("one", body(1, apiServerAccessProfile={"authorizedIPRanges": ["127.0.0.1/32"]}))["properties"]
+    assert made["identityProfile"]["kubeletidentity"]["resourceId"].endswith("/one-agentpool")
+    assert made["networkProfile"]["loadBalancerProfile"] == {"managedOutboundIPs": {"count": 1}}
+    assert "apiServerAccessProfile" not in cloud.made("one", body(1))["properties"]
+
+
 def test_the_front_door_wraps_its_refusals(cloud):
     for answer, status, code in [
         (cloud.ask("GET", cloud.cluster("none")), 404, "ResourceNotFound"),

@@ -144,6 +144,16 @@ def test_secrets_are_on_disk_only_as_hashes_and_a_token_for_a_cluster_is_none_fo
     assert answer.json()["error"]["code"] == "InvalidAuthenticationTokenAudience"
 
 
+def test_a_client_finds_the_authority_from_arms_address(cloud):
+    secure = {"timeout": 10, "verify": str(cloud.folder / "ca.pem")}
+    found = cloud.session.get(f"{cloud.secure}/metadata/endpoints?api-version=2022-09-01", **secure).json()
+    assert found["authentication"]["loginEndpoint"] == found["authentication"]["audiences"][0] == cloud.secure
+    place = f"{found['authentication']['loginEndpoint']}/{cloud.tenant}/v2.0/.well-known/openid-configuration"
+    where = cloud.session.get(place, **secure).json()
+    assert where["token_endpoint"] == f"{cloud.secure}/{cloud.tenant}/oauth2/v2.0/token"
+    assert cloud.session.get(where["jwks_uri"], **secure).json()["keys"][0]["kty"] == "RSA"
+
+
 def test_the_plain_port_has_no_authority(cloud):
     answer = cloud.session.post(f"{cloud.url}/{cloud.tenant}/oauth2/v2.0/token", data={}, timeout=10)
     assert answer.status_code == 404
