@@ -91,8 +91,8 @@ def compute_target_attach(
     """
     options.check_name(name)
     wanted = options.check_range(authorize_range)
-    subscription, group, azure_name = _which(workspace, cluster_id, resource_group, cluster_name)
-    _check_not_attached(workspace, subscription, group, azure_name)
+    subscription, group, azure_name = which_cluster(workspace, cluster_id, resource_group, cluster_name)
+    check_not_attached(workspace, subscription, group, azure_name)
     check_free(workspace, name, region_of(workspace.region))
     target = _insert(
         workspace=workspace, name=name, region=region_of(workspace.region), purpose=Purpose(purpose), is_attached=True,
@@ -212,7 +212,8 @@ def check_free(workspace: Workspace, name: str, region: str) -> None:
         raise NameTaken(f"The name {name} is taken in this region ({region}). Choose another one.")
 
 
-def _check_not_attached(workspace: Workspace, subscription: str, group: str, azure_name: str) -> None:
+def check_not_attached(workspace: Workspace, subscription: str, group: str, azure_name: str) -> None:
+    """Once per workspace. Raises AlreadyAttached (409) with the existing name."""
     found = ComputeTarget.objects.filter(
         workspace=workspace, subscription_id__iexact=subscription, resource_group__iexact=group,
         cluster_name__iexact=azure_name,
@@ -225,7 +226,8 @@ def _check_not_attached(workspace: Workspace, subscription: str, group: str, azu
         )
 
 
-def _which(workspace: Workspace, cluster_id: str, group: str, name: str) -> tuple[str, str, str]:
+def which_cluster(workspace: Workspace, cluster_id: str, group: str, name: str) -> tuple[str, str, str]:
+    """Subscription, resource group and name of the cluster that is meant. Raises Invalid (422)."""
     if cluster_id and (group or name):
         raise Invalid("Give either cluster_id, or resource_group and cluster_name.")
     if cluster_id:

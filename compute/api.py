@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute import actions, options, preflight, queries, sizes
+from compute.steps import attach as attaching
 from compute.steps import preflight as checks
 from compute.types import ComputeState, Purpose
 from portal import http, operations
@@ -222,11 +223,17 @@ class PreflightOut(http.Shape):
     passes = serializers.BooleanField()
 
 
+class AttachPreflightIn(http.Shape):
+    """An attach to be checked."""
+
+    attach = AttachIn()
+
+
 class Preflight(http.ApiView):
-    """What Azure and the portal's rules would say to a create."""
+    """What Azure and the portal's rules would say to a create or an attach."""
 
     @extend_schema(
-        request=CreateIn,
+        request=PolymorphicProxySerializer("PreflightIn", [CreateIn, AttachPreflightIn], None),
         responses=PreflightOut,
         examples=[
             OpenApiExample(
@@ -234,13 +241,23 @@ class Preflight(http.ApiView):
                 value={"findings": [QUOTA_EXAMPLE], "passes": False},
                 response_only=True,
                 status_codes=["200"],
-            )
+            ),
+            OpenApiExample(
+                "Attach", value={"attach": {"name": "theirs", "resource_group": "rg", "cluster_name": "aks"}},
+                request_only=True,
+            ),
         ],
-    )
+    )  # fmt: skip
     def post(self, request: Request, workspace: str) -> Response:
-        """Check a create without creating: sizes, zones, quotas, version, permissions, subnet. It takes up to 15 s."""
+        """Check a create (sizes, zones, quotas, version, permissions, subnet), or with `attach` an attach; nothing is
+        made or changed. It takes up to 15 s, an attach up to 30 s.
+        """
         home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.OPERATOR)
-        findings = checks.wish_findings(workspace=home, wish=create_wish(CreateIn.parse(request.data)))
+        if isinstance(request.data, dict) and "attach" in request.data:
+            wish = AttachPreflightIn.parse(request.data)["attach"]
+            findings = attaching.attach_findings(workspace=home, wish=wish)
+        else:
+            findings = checks.wish_findings(workspace=home, wish=create_wish(CreateIn.parse(request.data)))
         told = [finding.as_dict() for finding in findings]
         return Response({"findings": told, "passes": preflight.passes(findings)})
 

@@ -61,6 +61,7 @@ class AttachForm(Shape):
     picked = serializers.CharField(required=False, allow_blank=True)
     cluster_id = serializers.CharField(required=False, allow_blank=True)
     authorize_range = serializers.CharField(required=False, allow_blank=True)
+    check = serializers.CharField(required=False, allow_blank=True)
 
 
 def create_wish(posted: Any) -> dict[str, Any]:

@@ -12,6 +12,13 @@ from portal.models import User, Workspace
 from portal.secrets import EncryptedTextField
 
 
+class Installation(models.Model):
+    """One row: which portal this is. Its key is in the notes that it leaves in clusters."""
+
+    key = models.CharField(max_length=32)
+    made_at = models.DateTimeField(auto_now_add=True)
+
+
 class ComputeTarget(models.Model):
     """An AKS cluster connected to a workspace. The row goes when detach or delete ends well."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 
 from compute import options, sizes
-from compute.models import ComputeTarget
+from compute.models import ComputeTarget, Installation
 from compute.types import ClusterView, Usage, VmSize
 from portal import queries as portal
 from portal.models import User, Workspace
@@ -96,6 +97,28 @@ def open_cluster(target: ComputeTarget) -> Cluster:
     cluster = connect(kubeconfig(target), renew=lambda: kubeconfig(target))
     _open[target.pk] = (time.monotonic() + KUBECONFIG_SECONDS, key, cluster)
     return cluster
+
+
+def connect_anew(target: ComputeTarget) -> Cluster:
+    """A connection of one's own to a target that may not be saved yet; nothing is kept. Asks no database."""
+    from compute.cluster import connect
+
+    return connect(kubeconfig(target))
+
+
+def installation() -> str:
+    """The random key of this portal, made once: what its notes in clusters carry."""
+    found, _ = Installation.objects.get_or_create(pk=1, defaults={"key": secrets.token_hex(16)})
+    return found.key
+
+
+def attachments(*, target: ComputeTarget) -> list[ComputeTarget]:
+    """The rows of other workspaces, of any team, that have the same cluster: not for showing as they are."""
+    rows = ComputeTarget.objects.select_related("workspace").filter(
+        subscription_id__iexact=target.subscription_id, resource_group__iexact=target.resource_group,
+        cluster_name__iexact=target.cluster_name,
+    )  # fmt: skip
+    return list(rows.exclude(workspace=target.workspace))
 
 
 def forget_cluster(target: ComputeTarget) -> None:

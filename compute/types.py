@@ -72,6 +72,9 @@ class ClusterView:
     pools: tuple[tuple[str, str, int], ...] = ()
     authorized_ip_ranges: tuple[str, ...] = ()
     is_private: bool = False
+    is_entra: bool = False
+    has_no_local_accounts: bool = False
+    node_resource_group: str = ""
     has_autoscaler: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from compute import actions, forms, queries, sizes
-from compute.steps import preflight
+from compute.steps import attach, preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
 from portal import queries as portal
@@ -206,7 +206,11 @@ def compute_attach(request: HttpRequest, workspace: str) -> HttpResponse:
     if request.method != "POST":
         return render(request, "compute/attach.html", {**context, **_clusters(home)})
     try:
-        op = actions.compute_target_attach(workspace=home, actor=actor, **forms.attach_wish(request.POST))
+        wish = forms.attach_wish(request.POST)
+        if request.POST.get("check"):
+            context |= {"findings": attach.attach_findings(workspace=home, wish=wish), "typed": request.POST}
+            return render(request, "compute/attach.html", {**context, **_clusters(home)})
+        op = actions.compute_target_attach(workspace=home, actor=actor, **wish)
     except Problem as problem:
         return pages.refused(request, "compute/attach.html", {**context, **_clusters(home)}, problem)
     pages.tell(request, op)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ def env_int(name: str, default: int) -> int:
 def env_list(name: str, default: str = "") -> list[str]:
     """A comma list."""
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
+
+
+def env_ranges(name: str) -> list[str]:
+    """A comma list of IPv4 ranges."""
+    try:
+        return [str(ipaddress.IPv4Network(text)) for text in env_list(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} has to be a comma list of IPv4 ranges: {error}.") from None
 
 
 def env_secret(name: str, default: str = "") -> str:
@@ -246,6 +255,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
 
 # Where the portal may connect when a person gave the address, beside public https (comma list of CIDRs).
 OUTBOUND_ALLOW = env_list("SLIPWAY_OUTBOUND_ALLOW")
+# The addresses that others see the portal's requests come from (comma list of IPv4 CIDRs); empty: it does not know.
+OUTGOING_RANGES = env_ranges("SLIPWAY_OUTGOING_RANGES")
 # How clusters reach the portal (init containers fetch code and models there).
 URL_FOR_CLUSTERS = env("SLIPWAY_URL_FOR_CLUSTERS", "http://127.0.0.1:8000")
 CA_FILE_FOR_CLUSTERS = env("SLIPWAY_CA_FILE_FOR_CLUSTERS")

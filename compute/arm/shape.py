@@ -89,6 +89,9 @@ def view(document: dict[str, Any]) -> ClusterView:
         pools=tuple((str(p.get("name")), str(p.get("vmSize")), int(p.get("count") or 0)) for p in pools),
         authorized_ip_ranges=tuple(access.get("authorizedIPRanges") or ()),
         is_private=bool(access.get("enablePrivateCluster")),
+        is_entra=bool(properties.get("aadProfile")),
+        has_no_local_accounts=bool(properties.get("disableLocalAccounts")),
+        node_resource_group=str(properties.get("nodeResourceGroup") or ""),
         has_autoscaler=bool(main.get("enableAutoScaling")),
         tags=dict(document.get("tags") or {}),
     )

@@ -1,16 +1,19 @@
-"""Attach an existing cluster: look at it, refuse what cannot serve, reach its API server."""
+"""Attach an existing cluster: find all that stands against it, let the portal in, reach its API server."""
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compute import queries, sizes
-from compute.arm import ArmRefused
+from compute import actions, attach_checks, options, preflight, queries, sizes
+from compute.arm import Arm, ArmDenied, ArmNotFound
+from compute.attach_checks import Note, covers
 from compute.models import ComputeTarget
-from compute.steps.inside import observed_nodes, store_observed
+from compute.steps import preflight as checks
+from compute.steps.inside import missing_rights, notes, observed_nodes, store_observed
 from compute.steps.waiting import (
     AttachRefused,
     accept,
@@ -22,54 +25,166 @@ from compute.steps.waiting import (
     target_of,
     view_of,
 )
-from compute.types import ClusterView, ComputeState, VmSize
-from portal.models import Operation
-from portal.problems import Retryable
+from compute.types import ClusterView, ComputeState, Finding, Purpose, VmSize
+from portal.models import Operation, Workspace
+from portal.problems import Problem, Retryable
 from portal.types import Wait
 
 TRIES_TO_REACH = 4
+Trouble = Retryable | None
+
+
+class AttachFailed(checks.PreflightFailed):
+    title = "The cluster cannot be attached"
 
 
 @patient
 def inspect_cluster(op: Operation) -> Wait | None:
-    """Take size, count and version from Azure, or refuse the cluster with the reason."""
+    """Fail with all findings when the cluster cannot serve; else take size, count and version from Azure."""
     target = target_of(op)
     mark(target, ComputeState.CREATING)
-    arm = arm_for(target)
+    view, findings, trouble = cluster_findings(target, arm_for(target), str(op.input.get("authorize_range") or ""))
     try:
-        view = view_of(target, arm)
-    except ArmRefused as refusal:
-        raise AttachRefused(f"Azure does not let the workspace read {target.cluster_name}: {refusal.detail}") from None
-    if view is None:
+        checks.conclude(op, findings, trouble)
+    except checks.PreflightFailed as failed:
+        raise AttachFailed(failed.detail, **failed.extras) from None
+    if view is None:  # unreachable: its absence is an error among the findings
         raise AttachRefused(f"Azure has no cluster {target.cluster_name} in {target.resource_group}.")
-    check_running(view)
-    parts = [(sizes.find(size), count) for _, size, count in view.pools]
-    warnings = sizes.check_cores(parts=parts, purpose=target.purpose)
-    check_version(view, [version.name for version in arm.versions(view.region)])
     _take(target, view, sizes.find(view.vm_size))
     op.memo["ranges"] = list(view.authorized_ip_ranges)
+    warnings = sizes.check_cores(parts=_parts(view), purpose=target.purpose)
+    warnings += [each.message for each in findings if each.level == preflight.WARNING]
     op.memo["warnings"] = [warning for warning in warnings if warning not in op.input.get("warnings", [])]
     return None
 
 
-def check_running(view: ClusterView) -> None:
-    """Refuse a cluster that is not Succeeded, or stopped."""
-    if view.provisioning_state.lower() != "succeeded":
-        raise AttachRefused(
-            f"{view.name} is {view.provisioning_state} in Azure. A cluster can be attached when it is Succeeded."
-        )
-    if view.power_state.lower() != "running":
-        raise AttachRefused(f"{view.name} is {view.power_state.lower()} in Azure. Start it, then attach it.")
+def attach_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Finding]:
+    """All findings about an attach call or form: our own rules first, then what Azure and the cluster say.
+
+    `wish` has the keyword arguments of `compute_target_attach`. It takes up to 15 s for each of two rounds.
+    """
+    rules: list[Problem] = []
+    wanted = checks.attempt(rules, lambda: options.check_range(wish.get("authorize_range") or "")) or ""
+    checks.attempt(rules, lambda: options.check_name(wish["name"]))
+    checks.attempt(rules, lambda: actions.check_free(workspace, wish["name"], actions.region_of(workspace.region)))
+    names = [wish.get(name) or "" for name in ("cluster_id", "resource_group", "cluster_name")]
+    which = checks.attempt(rules, lambda: actions.which_cluster(workspace, *names))
+    if which is None:
+        return [preflight.rule(problem) for problem in rules]
+    checks.attempt(rules, lambda: actions.check_not_attached(workspace, *which))
+    target = ComputeTarget(
+        workspace=workspace, subscription_id=which[0], resource_group=which[1], cluster_name=which[2],
+        purpose=wish.get("purpose") or Purpose.FAST_PROD,
+    )  # fmt: skip
+    return [preflight.rule(problem) for problem in rules] + cluster_findings(target, arm_for(target), wanted)[1]
 
 
-def check_version(view: ClusterView, offered: list[str]) -> None:
-    """Refuse a Kubernetes version that AKS no longer offers in the cluster's region."""
-    minor = ".".join(view.kubernetes_version.split(".")[:2])
-    if offered and minor not in offered:
-        raise AttachRefused(
-            f"{view.name} runs Kubernetes {view.kubernetes_version}, which AKS no longer supports. "
-            f"Upgrade it to one of {', '.join(offered)}."
-        )
+def cluster_findings(target: ComputeTarget, arm: Arm, wanted: str) -> tuple[ClusterView | None, list[Finding], Trouble]:
+    """The cluster, all findings about it, and what may pass by itself. `target` may be a row not yet saved."""
+    rights = lambda: arm.reads.rights(target.cluster_id)  # noqa: E731  (a read among others)
+    answers = checks.ask(arm, {"view": lambda: view_of(target, arm), "rights": rights})
+    if "denied" in answers:
+        return None, [answers["denied"]], None
+    view = answers["view"]
+    may = _permission(answers["rights"], target, wanted)
+    if isinstance(view, Problem | Retryable):
+        words = f"Azure does not let the workspace read {target.cluster_name}: {view.detail}"
+        findings = [
+            Finding("cluster_unreadable", preflight.ERROR, words, "Give its identity the role Reader there."),
+            *may,
+        ]
+        return None, findings, view if isinstance(view, Retryable) else None
+    there = attach_checks.existence(view, target.resource_group, target.cluster_name)
+    if view is None:
+        return None, there, None
+    outside, trouble = _outside(target, arm, view, wanted)
+    return view, [*there, *may, *outside], trouble
+
+
+def _permission(rights: Any, target: ComputeTarget, wanted: str) -> list[Finding]:
+    if isinstance(rights, ArmNotFound):
+        return []
+    if isinstance(rights, Problem | Retryable):
+        return [preflight.unknown("permission_unknown", "What the workspace's identity may do", rights.detail)]
+    needed, role = (
+        (attach_checks.AUTHORIZE_ACTIONS, attach_checks.AUTHORIZE_ROLE)
+        if wanted
+        else (attach_checks.ATTACH_ACTIONS, attach_checks.ATTACH_ROLE)
+    )
+    return preflight.permitted(rights, needed, target.cluster_id, role)
+
+
+def _outside(target: ComputeTarget, arm: Arm, view: ClusterView, wanted: str) -> tuple[list[Finding], Trouble]:
+    """What Azure shows of the cluster, who else has it, and what its API server says."""
+    adds = bool(wanted and view.authorized_ip_ranges and not covers(view.authorized_ip_ranges, wanted))
+    reads: dict[str, Callable[[], Any]] = {
+        "versions": lambda: [version.name for version in arm.versions(view.region)],
+    }
+    if view.power_state.lower() == "running" and not adds:  # till its range is added nothing answers
+        reads["inside"] = lambda: _look_inside(target)
+    answers = checks.gather(reads)
+    versions = answers["versions"]
+    unsaid = isinstance(versions, Problem | Retryable)
+    inside = answers.get("inside")
+    rows = _inside_findings(target, view, inside)
+    proved = bool(view.authorized_ip_ranges) and any(row.code == "reachable" for row in rows)
+    findings = [
+        *attach_checks.state(view), *attach_checks.power(view),
+        *attach_checks.version(view, [] if unsaid else versions), *_cores(view, target.purpose),
+        *attach_checks.elsewhere(view.name, *_others(target)),
+        *([] if proved else attach_checks.ranges(view, settings.OUTGOING_RANGES, wanted)),
+        *attach_checks.sign_in(view), *rows,
+    ]  # fmt: skip
+    return findings, inside if isinstance(inside, Retryable) else versions if isinstance(versions, Retryable) else None
+
+
+def _parts(view: ClusterView) -> list[sizes.Pool]:
+    return [(sizes.find(size), count) for _, size, count in view.pools]
+
+
+def _cores(view: ClusterView, purpose: str) -> list[Finding]:
+    try:
+        parts = _parts(view)
+        sizes.check_cores(parts=parts, purpose=purpose)
+    except Problem as problem:
+        return [preflight.rule(problem)]
+    total = sum(size.vcpus * count for size, count in parts)
+    return [Finding("vcpus", preflight.OK, f"{view.name} has {total} vCPUs in all.", facts={"vcpus": total})]
+
+
+def _others(target: ComputeTarget) -> tuple[list[str], int]:
+    """Workspaces of the same team that have the cluster, and how many of other teams."""
+    team = target.workspace.team_id
+    rows = queries.attachments(target=target)
+    return sorted(row.workspace.name for row in rows if row.workspace.team_id == team), sum(
+        1 for row in rows if row.workspace.team_id != team
+    )
+
+
+def _look_inside(target: ComputeTarget) -> tuple[list[Note], list[str]]:
+    """Notes in the cluster, and what the portal may not do there. Opens a connection of its own; asks no database."""
+    cluster = queries.connect_anew(target)
+    try:
+        cluster.version()
+        return notes(cluster), missing_rights(cluster)
+    finally:
+        cluster.close()
+
+
+def _inside_findings(target: ComputeTarget, view: ClusterView, seen: Any) -> list[Finding]:
+    if seen is None:
+        return []
+    if isinstance(seen, ArmDenied) or (isinstance(seen, Problem) and seen.code.startswith("azure")):
+        words = f"Azure does not hand out the credential of {view.name}: {seen.detail}"
+        return [Finding("credential_refused", preflight.ERROR, words, f'Give the role "{attach_checks.ATTACH_ROLE}".')]
+    if isinstance(seen, Problem | Retryable):
+        return attach_checks.reached(view.name, seen.detail, view.authorized_ip_ranges)
+    found, missing = seen
+    return [
+        *attach_checks.reached(view.name, "", ()),
+        *attach_checks.inside(view.name, target.cluster_id, missing, view.is_entra),
+        *attach_checks.owners(view.name, found, queries.installation(), target.workspace.slug),
+    ]
 
 
 def _take(target: ComputeTarget, view: ClusterView, size: VmSize) -> None:
@@ -106,12 +221,6 @@ def authorize_portal(op: Operation) -> Wait | None:
     return wait
 
 
-def covers(ranges: list[str], wanted: str) -> bool:
-    """Whether one of the ranges holds the wanted one."""
-    inner = ipaddress.IPv4Network(wanted)
-    return any(inner.subnet_of(ipaddress.IPv4Network(text, strict=False)) for text in ranges)
-
-
 @patient
 def reach_cluster(op: Operation) -> Wait | None:
     """Talk to the API server, or say why it cannot be reached."""
@@ -123,15 +232,6 @@ def reach_cluster(op: Operation) -> Wait | None:
     except Retryable as trouble:
         if op.memo.get("troubles", 0) + 1 < TRIES_TO_REACH:
             raise
-        raise AttachRefused(unreachable(target.cluster_name, op.memo.get("ranges") or [], trouble.detail)) from None
+        words = attach_checks.unreachable(target.cluster_name, op.memo.get("ranges") or [], trouble.detail)
+        raise AttachRefused(" ".join(words)) from None
     return None
-
-
-def unreachable(name: str, ranges: list[str], detail: str) -> str:
-    """Why an API server may be out of reach, and what would help."""
-    if not ranges:
-        return f"The API server of {name} cannot be reached from the portal. {detail}"
-    return (
-        f"The API server of {name} lets in only {', '.join(ranges)}. Add the portal's address there, or attach again "
-        f"with authorize_range. {detail}"
-    )

@@ -7,6 +7,7 @@ from typing import Any
 from django.utils import timezone
 
 from compute import fit, queries
+from compute.attach_checks import Note
 from compute.cluster import Cluster
 from compute.models import ComputeTarget
 from compute.steps.waiting import patient, target_of
@@ -16,6 +17,9 @@ from portal.types import Wait
 
 NAMESPACE = "slipway-system"
 LABELS = {"app.kubernetes.io/managed-by": "slipway"}
+SELECTOR = "app.kubernetes.io/managed-by=slipway"
+NOTE_PREFIX = "owner-"
+NEEDED = (("create", "namespaces", ""), ("create", "secrets", ""), ("patch", "deployments", "apps"))
 
 
 def observed_nodes(cluster: Cluster) -> list[dict[str, Any]]:
@@ -57,31 +61,51 @@ def await_nodes(op: Operation) -> Wait | None:
 
 @patient
 def claim_cluster(op: Operation) -> Wait | None:
-    """Leave a note in the cluster that says which workspace uses it, and as what."""
+    """Leave a note in the cluster that says which workspace of which portal uses it, and as what."""
     target = target_of(op)
     cluster = queries.open_cluster(target)
+    meta = {"name": note_name(target), "namespace": NAMESPACE, "labels": LABELS}
+    data = {
+        "workspace": target.workspace.slug, "compute_target": target.name, "id": str(target.pk),
+        "installation": queries.installation(),
+    }  # fmt: skip
     cluster.apply(
         [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}},
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": note_name(target), "namespace": NAMESPACE, "labels": LABELS},
-                "data": {"workspace": target.workspace.slug, "compute_target": target.name, "id": str(target.pk)},
-            },
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data},
         ]
     )
     return None
 
 
+def notes(cluster: Cluster) -> list[Note]:
+    """The notes in a cluster: ours and other portals'."""
+    rows = cluster.observe("ConfigMap", namespace=NAMESPACE, selector=SELECTOR)
+    facts = [row.get("data") or {} for row in rows if str(row["metadata"]["name"]).startswith(NOTE_PREFIX)]
+    names = ("installation", "workspace", "compute_target", "id")
+    return [Note(*(str(each.get(name) or "") for name in names)) for each in facts]
+
+
+def missing_rights(cluster: Cluster) -> list[str]:
+    """What the portal needs to do in a cluster and may not, e.g. "create namespaces"."""
+    return [f"{verb} {what}" for verb, what, group in NEEDED if not cluster.may(verb, what, group=group)]
+
+
 def unclaim(cluster: Cluster, target: ComputeTarget) -> None:
     """Take our note away, and the namespace with the last note."""
-    cluster.remove("ConfigMap", namespace=NAMESPACE, name=note_name(target))
-    selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
-    if not cluster.observe("ConfigMap", namespace=NAMESPACE, selector=selector):
+    for name in (note_name(target), old_note_name(target)):
+        cluster.remove("ConfigMap", namespace=NAMESPACE, name=name)
+    if not cluster.observe("ConfigMap", namespace=NAMESPACE, selector=SELECTOR):
         cluster.remove("Namespace", namespace="", name=NAMESPACE)
 
 
 def note_name(target: ComputeTarget) -> str:
     """The name of our note; two portals or workspaces have two."""
-    return f"owner-{target.workspace.slug}-{target.pk}".replace("_", "-").lower()[:63]
+    return f"{NOTE_PREFIX}{queries.installation()[:8]}-{target.workspace.slug}-{target.pk}".replace("_", "-").lower()[
+        :63
+    ]
+
+
+def old_note_name(target: ComputeTarget) -> str:
+    """What the note was called before it told of the portal."""
+    return f"{NOTE_PREFIX}{target.workspace.slug}-{target.pk}".replace("_", "-").lower()[:63]

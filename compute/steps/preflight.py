@@ -304,15 +304,15 @@ def rule_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> tuple[Wis
     given = wish.get("node_count")
     count = sizes.DEFAULT_COUNT[purpose] if given is None else int(given)
     name, version = str(wish["name"]), str(wish.get("kubernetes_version") or "")
-    _try(problems, lambda: options.check_name(name))
-    _try(problems, lambda: options.check_version(version))
-    _try(problems, lambda: options.check_tags(wish.get("tags") or {}))
-    _try(problems, lambda: actions.check_free(workspace, name, region))
-    checked = _try(problems, lambda: options.parse(wish.get("config") or {})) or options.Options()
+    attempt(problems, lambda: options.check_name(name))
+    attempt(problems, lambda: options.check_version(version))
+    attempt(problems, lambda: options.check_tags(wish.get("tags") or {}))
+    attempt(problems, lambda: actions.check_free(workspace, name, region))
+    checked = attempt(problems, lambda: options.parse(wish.get("config") or {})) or options.Options()
     wanted = str(wish.get("vm_size") or sizes.DEFAULT_SIZE)
-    size = _try(problems, lambda: queries.size_known(workspace=workspace, name=wanted, region=region))
+    size = attempt(problems, lambda: queries.size_known(workspace=workspace, name=wanted, region=region))
     if size is not None:
-        _try(problems, lambda: actions.check_nodes(size, count, purpose, checked.values.get("autoscaler")))
+        attempt(problems, lambda: actions.check_nodes(size, count, purpose, checked.values.get("autoscaler")))
     group = str(wish.get("resource_group") or workspace.resource_group)
     found = Wish(
         workspace.subscription_id, group, region, size.name if size else wanted, max(count, 1), version, checked.values
@@ -323,7 +323,8 @@ def rule_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> tuple[Wis
 Found = TypeVar("Found")
 
 
-def _try(problems: list[Problem], check: Callable[[], Found]) -> Found | None:
+def attempt(problems: list[Problem], check: Callable[[], Found]) -> Found | None:
+    """What a check gives; its problem goes to the list."""
     try:
         return check()
     except Problem as problem:

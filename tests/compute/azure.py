@@ -43,6 +43,7 @@ class Azure:
         self.asked: list[tuple[str, str]] = []
         self.faults: dict[str, list[Any]] = {}
         self.objects: dict[str, dict[str, Any]] = {}
+        self.barred: set[str] = set()
         self.reads: list[str] = []
         self.skus = [sku("Standard_D3_v2", 4, 14), sku("Standard_D2s_v3", 2, 8)]
         self.usages = [usage("cores", 0, 350), usage("f", 0, 350)]
@@ -214,7 +215,7 @@ class ArmDoor(Door):
         if "/registries/" in lower:
             return self.registry(lower, given)
         found = MC.fullmatch(path)
-        if found:
+        if found and "/microsoft.authorization/" not in lower:
             return self.cluster(found[1], found[2], (found[3] or "").lower(), given)
         if lower.endswith("/managedclusters"):
             return self.answer(200, {"value": list(azure.clusters.values())})
@@ -403,6 +404,9 @@ class KubeDoor(Door):
             return self.answer(*fault)
         if inside == "/version":
             return self.answer(200, {"gitVersion": "v1.33.6"})
+        if inside.endswith("/selfsubjectaccessreviews"):
+            wish = given["spec"]["resourceAttributes"]
+            return self.answer(201, {"status": {"allowed": wish["resource"] not in azure.barred}})
         if self.command == "PATCH":
             azure.changes.append(("APPLY", inside))
             azure.objects[inside] = {**azure.objects.get(inside, {}), **given}

@@ -33,7 +33,8 @@ def test_attach_by_resource_id_or_by_group_and_name(call, azure, run_all, by_id)
 
 def test_a_cluster_that_does_not_exist_is_refused_and_the_target_can_be_detached(call, azure, run_all):
     target = attach(call, run_all)
-    assert (target.state, target.reason) == ("Failed", "Azure has no cluster theirs in rg.")
+    assert target.state == "Failed"
+    assert target.reason.startswith("Azure has no cluster theirs in rg. Look at the names:")
     assert call("operator", "post", "compute-targets/their-1/detach/", {"force": True}).status_code == 202
     run_all()
     assert not ComputeTarget.objects.exists()
@@ -157,3 +158,84 @@ def test_the_clusters_of_the_subscription_are_listed_to_choose_from(call, azure)
     (row,) = call("operator", "get", "clusters/").data["items"]
     assert (row["name"], row["node_count"], row["resource_group"]) == ("theirs", 3, "rg")
     assert call("contributor", "get", "clusters/").status_code == 403
+
+
+def check(call, **body):
+    answer = call("operator", "post", "compute-targets/preflight/", {"attach": {**BODY, **body}})
+    assert answer.status_code == 200, answer.data
+    return answer.data, {each["code"]: each for each in answer.data["findings"]}
+
+
+def test_a_preflight_lists_all_that_stands_against_an_attach_at_once(call, azure):
+    cluster = azure.cluster("theirs", provisioningState="Failed", currentKubernetesVersion="1.20.9")
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 2
+    azure.rights["theirs"] = [{"actions": ["Microsoft.ContainerService/managedClusters/read"], "notActions": []}]
+    azure.barred = {"secrets"}
+    told, found = check(call, name="9")
+    assert not told["passes"]
+    errors = {code for code, each in found.items() if each["level"] == "error"}
+    assert errors == {
+        "bad_compute_name", "permission_missing", "state_not_succeeded", "version_unsupported", "too_few_vcpus",
+        "permission_missing_inside",
+    }  # fmt: skip
+    assert "listClusterUserCredential" in found["permission_missing"]["message"]
+    assert "create secrets" in found["permission_missing_inside"]["message"]
+    assert not ComputeTarget.objects.exists()
+
+
+def test_the_operation_and_the_page_have_the_same_findings_as_the_preflight(call, azure, run_all, client, people):
+    azure.cluster("theirs", powerState={"code": "Stopped"}, currentKubernetesVersion="1.20.9")
+    told, _ = check(call)
+    attach(call, run_all)
+    op = Operation.objects.get()
+    assert (op.state, op.error["code"], op.findings) == ("Failed", "preflight_failed", told["findings"])
+    ComputeTarget.objects.update(cluster_name="another")
+    client.force_login(people["operator"])
+    form = {"name": "their-1", "purpose": "FastProd", "cluster_id": ID, "check": "on"}
+    page = client.post("/w/lab/new/attachment/", form).content.decode()
+    assert "theirs is stopped in Azure. Start it, then attach it." in page
+    assert "az aks start --resource-group rg --name theirs" in page
+    assert not ComputeTarget.objects.exists()
+
+
+def test_another_portals_note_is_told_with_the_portal_and_one_of_the_same_workspace_name_is_refused(
+    call, azure, run_all
+):
+    azure.cluster("theirs")
+    attach(call, run_all)
+    (path,) = [path for path in azure.objects if "/configmaps/" in path]
+    assert len(azure.objects[path]["data"]["installation"]) == 32
+    ComputeTarget.objects.update(cluster_name="another")
+    azure.objects[path]["data"]["installation"] = "f" * 32
+    told, found = check(call, name="mine-9")
+    assert (told["passes"], found["other_portal_same_name"]["level"]) == (False, "error")
+    azure.objects[path]["data"]["workspace"] = "theirs"
+    told, found = check(call, name="mine-9")
+    assert (told["passes"], found["other_portal"]["level"]) == (True, "warning")
+    assert "the portal ffffffff (workspace theirs, as their-1)" in found["other_portal"]["message"]
+
+
+def test_an_attachment_of_another_team_is_told_without_its_names(call, azure, run_all, elsewhere):
+    azure.cluster("theirs")
+    call("other", "post", "compute-targets/attach/", {**BODY, "name": "secret-name"}, slug="rivals")
+    run_all()
+    told, found = check(call, name="mine-9")
+    assert told["passes"]
+    assert found["attached_elsewhere"]["message"].startswith("theirs is attached to another team of this portal too")
+    assert "rivals" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("outgoing", "wanted", "code"),
+    [
+        ([], "", "own_address_unknown"), (["203.0.113.7/32"], "", "range_missing"),
+        (["198.51.100.9/32"], "", "range_authorized"), ([], "203.0.113.7/32", "range_to_be_added"),
+    ],
+)  # fmt: skip
+def test_authorized_ranges_are_held_against_the_portals_own_address(call, azure, settings, outgoing, wanted, code):
+    settings.OUTGOING_RANGES = outgoing
+    azure.cluster("theirs", apiServerAccessProfile={"authorizedIPRanges": ["198.51.100.0/24"]})
+    azure.fail("kube", (503, b"no"))
+    _, found = check(call, authorize_range=wanted)
+    assert code in found
+    assert ("unreachable" in found) == (not wanted)
