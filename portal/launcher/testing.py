@@ -1,4 +1,4 @@
-"""`./slipway test`: all tests on SQLite, all but the journeys once more on PostgreSQL, then coverage."""
+"""`./slipway test`: all tests on SQLite, what uses the database but the stories once more on PostgreSQL, coverage."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ NEVER_INHERITED = ("SLIPWAY_", "DATABASE_URL", "ARM_", "DJANGO_")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
 MEASURED = [sys.executable, "-m", "coverage", "run", *PYTEST[1:]]
 STORIES = "journey or browser"
+WITHOUT_DATABASE = ["--ignore", "tests/sandbox"]  # the sandbox has a store of its own
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "kubectl": ("kubectl",)}
 
 
@@ -59,7 +60,7 @@ def _everything(result: Result, required: list[str]) -> None:
     stories.start()
     rest = [*MEASURED, "-m", f"not ({STORIES})"]
     _pytest(result, "SQLite", rest, {}, required)
-    _on_postgres(result, rest, required)
+    _on_postgres(result, [*rest, *WITHOUT_DATABASE], required)
     stories.join()
 
 
