@@ -109,10 +109,20 @@ def inside(name: str, cluster_id: str, missing: Sequence[str], is_entra: bool) -
     if not missing:
         return [Finding("permitted_inside", OK, f"The portal may make in {name} what it needs.")]
     words = f"The portal may not {', '.join(missing)} in {name}."
-    fix = "Bind its account to the role cluster-admin."
-    if is_entra:
-        fix = f'az role assignment create --assignee APP_ID --role "{INSIDE_ROLE}" --scope {cluster_id}'
+    fix = _inside_fix(cluster_id, is_entra)
     return [Finding("permission_missing_inside", ERROR, words, fix, {"missing": list(missing)})]
+
+
+def turned_away(name: str, cluster_id: str, detail: str, is_entra: bool) -> list[Finding]:
+    """The API server answered and does not take the portal's credential."""
+    words = f"The API server of {name} does not take the portal's credential: {detail}"
+    return [Finding("sign_in_refused", ERROR, words, _inside_fix(cluster_id, is_entra))]
+
+
+def _inside_fix(cluster_id: str, is_entra: bool) -> str:
+    if is_entra:
+        return f'az role assignment create --assignee APP_ID --role "{INSIDE_ROLE}" --scope {cluster_id}'
+    return "Bind its account to the role cluster-admin."
 
 
 def elsewhere(name: str, near: Sequence[str], strangers: int) -> list[Finding]:

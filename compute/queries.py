@@ -67,13 +67,16 @@ def _rows(workspace: Workspace) -> QuerySet[ComputeTarget]:
 
 def arm_of(workspace: Workspace, subscription_id: str = "") -> Arm:
     """Azure as the workspace reaches it; opens no connection. Another subscription for attached clusters."""
+    return _arm(_access(workspace, subscription_id), workspace.resource_group)
+
+
+def _access(workspace: Workspace, subscription_id: str) -> ArmAccess:
     from compute.arm import ArmAccess
 
-    access = ArmAccess(
+    return ArmAccess(
         workspace.arm_endpoint, subscription_id or workspace.subscription_id, workspace.arm_credential,
         workspace.arm_ca_file,
     )  # fmt: skip
-    return _arm(access, workspace.resource_group)
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +97,7 @@ def open_cluster(target: ComputeTarget) -> Cluster:
     if found and found[0] > time.monotonic() and found[1] == key:
         return found[2]
     forget_cluster(target)
-    cluster = connect(kubeconfig(target), renew=lambda: kubeconfig(target))
+    cluster = connect(kubeconfig(target), renew=lambda: kubeconfig(target), entra=lambda: entra_token(target))
     _open[target.pk] = (time.monotonic() + KUBECONFIG_SECONDS, key, cluster)
     return cluster
 
@@ -103,7 +106,14 @@ def connect_anew(target: ComputeTarget) -> Cluster:
     """A connection of one's own to a target that may not be saved yet; nothing is kept. Asks no database."""
     from compute.cluster import connect
 
-    return connect(kubeconfig(target))
+    return connect(kubeconfig(target), entra=lambda: entra_token(target))
+
+
+def entra_token(target: ComputeTarget) -> str:
+    """A token of the workspace's credential for a cluster with Entra sign-in. Raises ArmDenied or Retryable."""
+    from compute.arm.entra import cluster_token
+
+    return cluster_token(_access(target.workspace, target.subscription_id))
 
 
 def installation() -> str:

@@ -15,11 +15,14 @@ from compute.cluster.validate import InvalidObject, validate
 __all__ = ["BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "validate"]
 
 
-def connect(kubeconfig: bytes, *, renew: Callable[[], bytes] | None = None) -> Cluster:
+def connect(
+    kubeconfig: bytes, *, renew: Callable[[], bytes] | None = None, entra: Callable[[], str] | None = None
+) -> Cluster:
     """A cluster by its kubeconfig, taken as data. Opens no connection yet.
 
-    `renew` gives a fresh kubeconfig; it is asked once when the API server answers 401.
+    `renew` gives a fresh kubeconfig; it is asked once when the API server answers 401. `entra` gives a token where the
+    kubeconfig wants Microsoft Entra sign-in; it is asked before each request, so it has to keep the token itself.
     Raises BadKubeconfig or AddressRefused; Retryable when the server's name cannot be resolved.
     """
     fresh = renew
-    return Cluster(Transport(parse(kubeconfig), (lambda: parse(fresh())) if fresh else None))
+    return Cluster(Transport(parse(kubeconfig), (lambda: parse(fresh())) if fresh else None, entra))

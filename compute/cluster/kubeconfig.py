@@ -12,7 +12,6 @@ import yaml
 from portal.problems import Invalid
 
 USER_FORBIDDEN = (
-    "exec",
     "auth-provider",
     "tokenFile",
     "client-certificate",
@@ -22,6 +21,7 @@ USER_FORBIDDEN = (
     "as",
 )
 CLUSTER_FORBIDDEN = ("proxy-url", "certificate-authority", "insecure-skip-tls-verify")
+AKS_SERVER = "6dae42f8-4368-4678-94ff-3960e28e3630"  # whom kubelogin asks a token for
 MOST_BYTES = 262_144
 
 
@@ -39,6 +39,7 @@ class Access:
     certificate: bytes = b""
     key: bytes = b""
     tls_name: str = ""
+    by_entra: bool = False  # the token is to come from Microsoft Entra
 
     def __repr__(self) -> str:
         return f"Access({self.server})"
@@ -52,12 +53,13 @@ def parse(content: bytes) -> Access:
     user = _named(document, "users", str(context.get("user", "")), "user")
     _refuse(cluster, CLUSTER_FORBIDDEN)
     _refuse(user, USER_FORBIDDEN)
-    token, certificate, key = _credential(user)
+    by_entra = _names_kubelogin(user)
+    token, certificate, key = ("", b"", b"") if by_entra else _credential(user)
     server = cluster.get("server")
     if not isinstance(server, str) or not server:
         raise BadKubeconfig("The kubeconfig names no server.")
     ca = _data(cluster, "certificate-authority-data").decode("ascii", "replace")
-    return Access(server, ca, token, certificate, key, str(cluster.get("tls-server-name") or ""))
+    return Access(server, ca, token, certificate, key, str(cluster.get("tls-server-name") or ""), by_entra)
 
 
 def _load(content: bytes) -> dict[str, Any]:
@@ -90,6 +92,34 @@ def _refuse(entry: dict[str, Any], forbidden: tuple[str, ...]) -> None:
             f"The kubeconfig has {', '.join(present)}. The portal runs no program and reads no file for it: "
             "give the server, its CA and a token or certificate inline."
         )
+
+
+def _names_kubelogin(user: dict[str, Any]) -> bool:
+    """Whether the user signs in as AKS's Entra clusters say, by kubelogin: understood, never run. Refuses the rest."""
+    program = user.get("exec")
+    if not program:
+        return False
+    words = [str(word) for word in program.get("args") or []] if isinstance(program, dict) else []
+    if (
+        isinstance(program, dict)
+        and program.get("command") == "kubelogin"
+        and _after(words, "--server-id") == AKS_SERVER
+    ):
+        return True
+    raise BadKubeconfig(
+        "The kubeconfig has exec, which is not kubelogin for AKS. The portal runs no program for it: "
+        "give the server, its CA and a token or certificate inline."
+    )
+
+
+def _after(words: list[str], name: str) -> str:
+    """The value of an option, given as two words or with =."""
+    for at, word in enumerate(words):
+        if word == name:
+            return words[at + 1] if at + 1 < len(words) else ""
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return ""
 
 
 def _credential(user: dict[str, Any]) -> tuple[str, bytes, bytes]:

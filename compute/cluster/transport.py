@@ -34,14 +34,21 @@ class Gone(Refused):
 class Transport:
     """Requests to one API server: to the checked address, no redirects, no retries, no proxy for loopback."""
 
-    def __init__(self, access: Access, renew: Callable[[], Access] | None = None) -> None:
-        self._renew = renew
+    def __init__(
+        self, access: Access, renew: Callable[[], Access] | None = None, entra: Callable[[], str] | None = None
+    ) -> None:
+        self._renew, self._entra = renew, entra
         self._use(access)
 
     def _use(self, access: Access) -> None:
         self._place = outbound.place(access.server)
         if self._place.scheme != "https":
             raise BadKubeconfig("The kubeconfig's server is not https.")
+        if access.by_entra and self._entra is None:
+            raise BadKubeconfig(
+                "The kubeconfig wants Microsoft Entra sign-in, and there is no Azure credential for it."
+            )
+        self._by_entra = access.by_entra
         self._headers = {"Host": self._place.origin.partition("://")[2], "User-Agent": "slipway"}
         if access.token:
             self._headers["Authorization"] = f"Bearer {access.token}"
@@ -81,6 +88,8 @@ class Transport:
         headers: dict[str, str], seconds: float,
     ) -> bytes:  # fmt: skip
         sent = {**self._headers, "Accept": "application/json, */*", **headers}
+        if self._by_entra and self._entra is not None:
+            sent["Authorization"] = f"Bearer {self._entra()}"
         if body is not None:
             sent["Content-Type"] = content_type or "application/json"
         url = self._place.pinned_url + path + ("?" + urlencode(query) if query else "")

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from compute import actions, attach_checks, options, preflight, queries, sizes
 from compute.arm import Arm, ArmDenied, ArmNotFound
 from compute.attach_checks import Note, covers
+from compute.cluster import Unauthorized
 from compute.models import ComputeTarget
 from compute.steps import preflight as checks
 from compute.steps.inside import missing_rights, notes, observed_nodes, store_observed
@@ -177,6 +178,8 @@ def _inside_findings(target: ComputeTarget, view: ClusterView, seen: Any) -> lis
     if isinstance(seen, ArmDenied) or (isinstance(seen, Problem) and seen.code.startswith("azure")):
         words = f"Azure does not hand out the credential of {view.name}: {seen.detail}"
         return [Finding("credential_refused", preflight.ERROR, words, f'Give the role "{attach_checks.ATTACH_ROLE}".')]
+    if isinstance(seen, Unauthorized):
+        return attach_checks.turned_away(view.name, target.cluster_id, seen.detail, view.is_entra)
     if isinstance(seen, Problem | Retryable):
         return attach_checks.reached(view.name, seen.detail, view.authorized_ip_ranges)
     found, missing = seen

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from compute.models import ComputeTarget
 from portal.models import Operation
-from tests.compute.azure import SUB
+from tests.compute.azure import SUB, TOKEN
 
 ID = f"/subscriptions/{SUB}/resourcegroups/rg/providers/Microsoft.ContainerService/managedClusters/theirs"
 BODY = {"name": "their-1", "cluster_name": "theirs", "resource_group": "rg"}
@@ -195,7 +197,7 @@ def test_the_operation_and_the_page_have_the_same_findings_as_the_preflight(call
     page = client.post("/w/lab/new/attachment/", form).content.decode()
     assert "theirs is stopped in Azure. Start it, then attach it." in page
     assert "az aks start --resource-group rg --name theirs" in page
-    assert not ComputeTarget.objects.exists()
+    assert ComputeTarget.objects.count() == 1
 
 
 def test_another_portals_note_is_told_with_the_portal_and_one_of_the_same_workspace_name_is_refused(
@@ -239,3 +241,20 @@ def test_authorized_ranges_are_held_against_the_portals_own_address(call, azure,
     _, found = check(call, authorize_range=wanted)
     assert code in found
     assert ("unreachable" in found) == (not wanted)
+
+
+def test_a_cluster_without_local_accounts_is_attached_with_the_workspaces_own_token(call, azure, run_all):
+    azure.cluster("theirs", disableLocalAccounts=True, aadProfile={"managed": True})
+    kubeconfig = json.loads(azure.kubeconfig())
+    args = ["get-token", "--server-id", "6dae42f8-4368-4678-94ff-3960e28e3630"]
+    kubeconfig["users"][0]["user"] = {"exec": {"command": "kubelogin", "args": args}}
+    azure.kubeconfig = lambda: json.dumps(kubeconfig).encode()
+    azure.kube_token = TOKEN
+    _, found = check(call)
+    assert "Microsoft Entra sign-in only" in found["entra_sign_in"]["message"]
+    assert attach(call, run_all, name="mine-9").state == "Succeeded"
+    azure.kube_token = "somebody else's"
+    told, found = check(call, name="mine-8")
+    assert not told["passes"]
+    assert found["sign_in_refused"]["level"] == "error"
+    assert "Azure Kubernetes Service RBAC Cluster Admin" in found["sign_in_refused"]["fix"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compute.cluster import BadKubeconfig, Gone, InvalidObject, Refused, Unauthorized, connect, validate
-from compute.cluster.kubeconfig import parse
+from compute.cluster.kubeconfig import AKS_SERVER, parse
 from portal.outbound import AddressRefused
 from portal.problems import Retryable
 
@@ -38,6 +38,35 @@ def changed(azure, change):
     document = json.loads(azure.kubeconfig())
     change(document["clusters"][0]["cluster"], document["users"][0]["user"])
     return json.dumps(document).encode()
+
+
+def kubelogin(azure, **changes):
+    """The kubeconfig as AKS gives it for a cluster with Entra sign-in."""
+    args = ["get-token", "--environment", "AzurePublicCloud", "--server-id", AKS_SERVER, "--client-id", "c"]
+    program = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "kubelogin", "args": args} | changes
+    return changed(azure, lambda cluster, user: (user.clear(), user.update({"exec": program})))
+
+
+def test_kubelogin_is_understood_and_each_request_has_the_credentials_present_token(azure):
+    tokens = iter(["first", "second", "third"])
+    cluster = connect(kubelogin(azure), entra=lambda: next(tokens))
+    azure.kube_token = "first"
+    assert cluster.version() == "v1.33.6"
+    azure.kube_token = "second"
+    assert len(cluster.observe("Node")) == 0
+    with pytest.raises(Unauthorized):
+        cluster.observe("Node")
+
+
+def test_kubelogin_without_a_credential_or_for_another_server_and_other_programs_are_refused(azure):
+    with pytest.raises(BadKubeconfig, match="no Azure credential"):
+        connect(kubelogin(azure))
+    for change in ({"command": "/tmp/kubelogin"}, {"args": ["--server-id", "other"]}, {"args": ["--server-id"]}):
+        with pytest.raises(BadKubeconfig, match="exec, which is not kubelogin"):
+            parse(kubelogin(azure, **change))
+    with pytest.raises(BadKubeconfig, match="exec"):
+        parse(changed(azure, lambda cluster, user: user.update({"exec": "kubelogin"})))
+    assert parse(kubelogin(azure, args=[f"--server-id={AKS_SERVER}"])).by_entra
 
 
 @pytest.mark.parametrize(
