@@ -92,7 +92,7 @@ class Admin:
     async def principals(self, request: web.Request) -> web.Response:
         """The service principals, without secrets, and their tenant."""
         found = self._sandbox.principals
-        return web.json_response({"tenant_id": found.tenant, "value": found.list()})
+        return web.json_response({"tenant_id": found.tenant, "value": found.all()})
 
     async def put_principal(self, request: web.Request) -> web.Response:
         """Register or change a service principal: secret, certificate, federated, groups, roles."""

@@ -13,12 +13,14 @@ from compute.sandbox.arm.network_routes import NetworkRoutes
 from compute.sandbox.arm.networks import Networks
 from compute.sandbox.arm.outside import Outside
 from compute.sandbox.arm.providers import Providers
+from compute.sandbox.arm.roles import Roles
 from compute.sandbox.arm.routes import Routes
 from compute.sandbox.arm.service import Service
 from compute.sandbox.arm.signing import Signer
 from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.manager import ControllerManager
 from compute.sandbox.db import Db
+from compute.sandbox.entra.assignments import Assignments
 from compute.sandbox.entra.authority import Authority
 from compute.sandbox.entra.gate import Gate
 from compute.sandbox.entra.principals import Principals
@@ -72,6 +74,7 @@ class Sandbox:
         self.kube.entra = self._access.user
         Routes(self.arm, signer, self._access).register(self._door)
         Account(self.arm, self._removal, self.providers).register(self._door)
+        Roles(Assignments(self.db, self.principals), settings.subscription).register(self._door)
         NetworkRoutes(self.networks, groups).register(self._door)
         self._registry.register(self._door)
         self._runners: list[web.AppRunner] = []

@@ -1,4 +1,4 @@
-"""ARM paths about the subscription: groups, providers, permissions, sizes, quotas, versions."""
+"""ARM paths about the subscription: groups, providers, sizes, quotas, versions."""
 
 import re
 from typing import Any
@@ -17,9 +17,6 @@ _SUB = "/subscriptions/{sub}"
 _GROUP = _SUB + "/resourceGroups/{group}"
 _COMPUTE = _SUB + "/providers/Microsoft.Compute"
 _PLACE = _SUB + "/providers/Microsoft.ContainerService/locations/{location}"
-_RIGHTS = "/providers/Microsoft.Authorization/permissions"
-_READ_RIGHTS = "Microsoft.Authorization/permissions/read"
-_ANY = "/providers/{space}/{type}/{name}"
 
 
 class Account:
@@ -40,10 +37,8 @@ class Account:
         add("PUT", _GROUP, self.put_group)
         add("DELETE", _GROUP, self.delete_group)
         add("GET", _GROUP + "/resources", self.resources)
+        add("GET", _SUB + "/resources", self.all_resources)
         add("GET", _SUB + "/operationresults/{token}", self.group_result, free=True)
-        for scope in ("", "/resourceGroups/{group}", f"/resourceGroups/{{group}}{_ANY}",
-                      f"/resourceGroups/{{group}}{_ANY}/{{type2}}/{{name2}}"):  # fmt: skip
-            add("GET", _SUB + scope + _RIGHTS, self.permissions, free=True)
         add("GET", _SUB + "/providers/{space}", self.provider, free=True)
         add("POST", _SUB + "/providers/{space}/register", self.register_provider, free=True)
         add("GET", _PLACE + "/kubernetesVersions", self.versions)
@@ -96,18 +91,19 @@ class Account:
 
     async def resources(self, call: Call) -> web.Response:
         """What is in a group, by id, type and place."""
-        group = self._groups.get(call.names["group"])
+        return answer({"value": self._contents(call, self._groups.get(call.names["group"]))})
+
+    async def all_resources(self, call: Call) -> web.Response:
+        """What is in every group, or in the one that the filter names."""
+        wanted = re.search(r"resourceGroup eq '([^']+)'", call.request.query.get("$filter", ""))
+        groups = [self._groups.get(wanted.group(1))] if wanted else self._groups.all()
+        return answer({"value": [row for group in groups for row in self._contents(call, group)]})
+
+    def _contents(self, call: Call, group: Json) -> list[Json]:
         bodies = [row["body"] for row in self._service.records(group["name"])]
         found = [{key: body[key] for key in ("id", "name", "type", "location", "tags")} for body in bodies]
-        return answer({"value": [*found, *reads.machinery(group)]})
-
-    async def permissions(self, call: Call) -> web.Response:
-        """What the caller may do at the scope."""
-        path = call.request.path
-        scope = path[: path.lower().index(_RIGHTS.lower())]
-        if not call.caller.may(_READ_RIGHTS, scope):
-            raise not_authorized(call.caller, _READ_RIGHTS, scope)
-        return answer({"value": call.caller.rights_at(scope)})
+        rows = [*found, *reads.machinery(group)]
+        return [row for row in rows if call.caller.may(f"{row['type']}/read", row["id"])]
 
     # --- providers
 

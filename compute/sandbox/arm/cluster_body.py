@@ -135,6 +135,10 @@ def _network(given: Any, before: Json | None) -> Json:
         "dnsServiceIP": "10.0.0.10", "outboundType": "loadBalancer",
     }  # fmt: skip
     wanted = {key: value for key, value in (given or {}).items() if key != "dockerBridgeCidr" and value is not None}
+    if isinstance(wanted.get("loadBalancerProfile"), dict):
+        wanted["loadBalancerProfile"] = {
+            key: value for key, value in wanted["loadBalancerProfile"].items() if key != "effectiveOutboundIPs"
+        }
     network = {**base, **wanted}
     if before is None and not wanted.get("networkPlugin"):
         network["networkPluginMode"] = "overlay"

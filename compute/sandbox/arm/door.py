@@ -154,7 +154,7 @@ class Door:
     def _headers(request: web.Request, started: float) -> dict[str, str]:
         asked = request.headers.get("x-ms-client-request-id", "")
         correlation = asked if re.fullmatch(r"[\w-]{1,64}", asked) else str(uuid.uuid4())
-        kind = "reads" if request.method in ("GET", "HEAD") else "writes"
+        kind = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(request.method, "writes")
         return {
             "x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": correlation,
             "x-ms-client-request-id": correlation, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff",

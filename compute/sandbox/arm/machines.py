@@ -62,5 +62,6 @@ def _taint(text: str) -> Json:
 
 
 def stamp(seconds: float) -> str:
-    """A moment as ARM writes it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A moment as ARM writes it, with seven digits behind the second."""
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return moment.replace("+00:00", "0Z")

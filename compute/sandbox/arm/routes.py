@@ -61,12 +61,14 @@ class Routes:
         group = call.names.get("group", "")
         if group:
             self._groups.get(group)
-        bodies = [row["body"] for row in self._service.records(group)]
+        bodies = [_shown(row["body"]) for row in self._service.records(group)]
+        if self._service.faults.take("arm.empty_page"):
+            return answer({"value": [], "nextLink": _next(call, 0)})
         return _page(call, [body for body in bodies if call.caller.may(f"{KIND}/read", body["id"])])
 
     async def get(self, call: Call) -> web.Response:
         """One managed cluster."""
-        return answer(self._record(call)["body"])
+        return answer(_shown(self._record(call)["body"]))
 
     async def upgrades(self, call: Call) -> web.Response:
         """Where the version may go."""
@@ -152,14 +154,14 @@ class Routes:
         old = self._service.find(group, name)
         call.check_etag(old["body"]["eTag"] if old else None)
         record, operation, call.effective = self._service.put(group, name, body)
-        return answer(record["body"], 200 if old else 201, **self._follow(call, operation, location=False))
+        return answer(_shown(record["body"]), 200 if old else 201, **self._follow(call, operation, location=False))
 
     async def tags(self, call: Call) -> web.Response:
         """Set the tags."""
         record, body = self._record(call), await call.json()
         call.check_etag(record["body"]["eTag"])
         found, call.effective = self._service.tags(record["group"], record["name"], body.get("tags") or {})
-        return answer(found["body"])
+        return answer(_shown(found["body"]))
 
     async def delete(self, call: Call) -> web.Response:
         """Delete a cluster; 204 when there is none."""
@@ -231,11 +233,28 @@ def _pool(record: Json, row: Json) -> Json:
     }  # fmt: skip
 
 
+def _shown(body: Json) -> Json:
+    """A cluster as the provider answers it: a finished one has its outbound addresses, and another letter case."""
+    props = body["properties"]
+    network = props["networkProfile"]
+    if props["provisioningState"] != "Succeeded" or not network.get("loadBalancerProfile"):
+        return body
+    group = f"{body['id'].partition('/resourcegroups/')[0]}/resourceGroups/{props['nodeResourceGroup']}"
+    address = {"id": f"{group}/providers/Microsoft.Network/publicIPAddresses/outbound"}
+    profile = {**network["loadBalancerProfile"], "effectiveOutboundIPs": [address]}
+    network = {**network, "loadBalancerSku": network["loadBalancerSku"].capitalize(), "loadBalancerProfile": profile}
+    return {**body, "properties": {**props, "networkProfile": network}}
+
+
 def _page(call: Call, rows: list[Json]) -> web.Response:
     text = call.request.query.get("$skipToken", "0")
     start = int(text) if text.isdigit() else 0
     body: Json = {"value": rows[start : start + PAGE]}
     if start + PAGE < len(rows):
-        version = re.sub(r"[^\w.-]", "", call.request.query["api-version"])
-        body["nextLink"] = f"{call.base}{call.request.rel_url.raw_path}?api-version={version}&$skipToken={start + PAGE}"
+        body["nextLink"] = _next(call, start + PAGE)
     return answer(body)
+
+
+def _next(call: Call, start: int) -> str:
+    version = re.sub(r"[^\w.-]", "", call.request.query["api-version"])
+    return f"{call.base}{call.request.rel_url.raw_path}?api-version={version}&$skipToken={start}"

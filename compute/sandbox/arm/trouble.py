@@ -41,6 +41,10 @@ async def strike(faults: Faults, match: Json) -> None:
     throttle = faults.take("arm.throttle", **match)
     if throttle:
         raise _throttled(throttle, match["access"])
+    given = faults.take("arm.answer", **match)
+    if given:
+        headers = {str(name): str(value) for name, value in (given.get("headers") or {}).items()}
+        raise Plain(web.json_response(given.get("json"), status=int(given.get("status", 400)), headers=headers))
     down = faults.take("arm.unavailable", **match)
     if down:
         _unavailable(down)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cryptography import x509
@@ -15,6 +16,7 @@ from compute.sandbox.entra.rights import Caller, assignment
 from compute.sandbox.ids import stable_uuid
 
 Json = dict[str, Any]
+Roles = list[Json]
 _TABLE = "entra_principals"
 _ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _KNOWN = {"client_id", "name", "secret", "certificate", "federated", "groups", "roles", "managed_identity_key"}
@@ -48,9 +50,27 @@ class Principals:
         if self._docs.pop(client_id.lower(), None) is not None:
             self._db.delete(_TABLE, client_id.lower())
 
-    def list(self) -> list[Json]:
+    def all(self) -> list[Json]:
         """All of them, without anything secret."""
         return [self.public(doc) for doc in self._docs.values()]
+
+    def docs(self) -> Iterable[Json]:
+        """All of them, as they are stored."""
+        return self._docs.values()
+
+    def grant(self, object_id: str, role: Json) -> None:
+        """Add a role to the principal with that object id, if it is known here."""
+        self._change_roles(object_id, lambda roles: [*roles, role])
+
+    def revoke(self, object_id: str, name: str) -> None:
+        """Take the role of that assignment away again."""
+        self._change_roles(object_id, lambda roles: [row for row in roles if row.get("name") != name])
+
+    def _change_roles(self, object_id: str, change: Callable[[Roles], Roles]) -> None:
+        doc = next((doc for doc in self._docs.values() if doc["object_id"] == object_id.lower()), None)
+        if doc is not None:
+            doc["roles"] = change(doc["roles"])
+            self._db.put(_TABLE, doc["client_id"], doc)
 
     def public(self, doc: Json) -> Json:
         """What may be shown."""

@@ -96,7 +96,7 @@ def test_a_put_replaces_and_a_cluster_needs_an_identity(cloud):
     assert (answer.status_code, answer.json()["target"]) == (400, "servicePrincipalProfile")
     made = cloud.made("one", body(1, apiServerAccessProfile={"authorizedIPRanges": ["127.0.0.1/32"]}))["properties"]
     assert made["identityProfile"]["kubeletidentity"]["resourceId"].endswith("/one-agentpool")
-    assert made["networkProfile"]["loadBalancerProfile"] == {"managedOutboundIPs": {"count": 1}}
+    assert made["networkProfile"]["loadBalancerProfile"]["managedOutboundIPs"] == {"count": 1}
     assert "apiServerAccessProfile" not in cloud.made("one", body(1))["properties"]
 
 

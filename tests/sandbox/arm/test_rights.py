@@ -81,6 +81,23 @@ def test_permissions_say_what_the_caller_has_at_each_scope(cloud):
     assert cloud.ask("GET", ROOT + where).json()["value"][0]["actions"] == ["*"]
 
 
+def test_a_role_that_an_owner_assigns_by_arm_counts_until_it_is_taken_away(cloud):
+    token = cloud.principal()
+    who = cloud.admin("GET", "principals")["value"][0]["object_id"]
+    where = f"{HERE}/providers/Microsoft.Authorization"
+    assert cloud.ask("GET", cloud.cluster(), token=token).status_code == 403
+    role = cloud.ask("GET", f"{where}/roleDefinitions?$filter=roleName eq 'Reader'").json()["value"][0]
+    url = f"{where}/roleAssignments/cccccccc-0000-4000-a000-000000000001"
+    asked = {"properties": {"roleDefinitionId": role["id"], "principalId": who}}
+    assert cloud.ask("PUT", url, asked, token=token).status_code == 403
+    assert cloud.ask("PUT", url, asked).status_code == 201
+    assert cloud.ask("GET", cloud.cluster(), token=token).status_code == 200
+    rows = cloud.ask("GET", f"{where}/roleAssignments?$filter=principalId eq '{who}'", token=token).json()["value"]
+    assert [row["name"] for row in rows] == [url.rpartition("/")[2]]
+    assert cloud.ask("DELETE", url).status_code == 200
+    assert cloud.ask("GET", cloud.cluster(), token=token).status_code == 403
+
+
 def test_a_role_on_one_cluster_is_enough_to_follow_its_operations(cloud):
     token = cloud.principal({"scope": HERE, "actions": [f"{AKS}/write"]})
     made = cloud.ask("PUT", cloud.cluster("one"), body(1), token=token)

@@ -37,6 +37,37 @@ def test_an_unavailable_service_answers_html_or_nothing_with_the_status_asked_fo
     assert "x-ms-request-id" in answer.headers
 
 
+def test_any_answer_can_be_given(calm):
+    refusal = {"error": {"code": "RequestDisallowedByPolicy", "message": "No.", "additionalInfo": [{"type": "x"}]}}
+    calm.fault("arm.answer", count=1, method="PUT", status=403, json=refusal, headers={"x-ms-failure-cause": "gateway"})
+    answer = calm.ask("PUT", calm.cluster("policed"), body(1))
+    assert (answer.status_code, answer.json()) == (403, refusal)
+    assert answer.headers["x-ms-failure-cause"] == "gateway"
+    assert calm.ask("GET", calm.cluster("policed")).status_code == 404
+
+
+def test_a_list_may_begin_with_an_empty_page(calm):
+    calm.made("paged", body(1))
+    calm.fault("arm.empty_page", count=1)
+    first = calm.ask("GET", calm.cluster()).json()
+    assert first["value"] == []
+    assert "paged" in {row["name"] for row in calm.ask("GET", first["nextLink"]).json()["value"]}
+
+
+def test_a_finished_cluster_is_written_in_another_letter_case_and_a_put_of_it_changes_nothing(calm):
+    accepted = calm.ask("PUT", calm.cluster("cased"), body(1))
+    assert accepted.json()["properties"]["networkProfile"]["loadBalancerSku"] == "standard"
+    calm.wait(accepted)
+    made = calm.ask("GET", calm.cluster("cased")).json()
+    network = made["properties"]["networkProfile"]
+    assert network["loadBalancerSku"] == "Standard"
+    assert "/publicIPAddresses/" in network["loadBalancerProfile"]["effectiveOutboundIPs"][0]["id"]
+    assert calm.made("cased", made)["properties"]["networkProfile"] == network
+    lines = (calm.folder / "state/requests-arm.jsonl").read_text().splitlines()
+    mine = [line for line in lines if '/cased"' in line and '"PUT"' in line]
+    assert ['"effective":true' in line for line in mine] == [True, False]
+
+
 def outcomes(calm, number: int) -> str:
     """What became of requests: a dropped one is d, else the first figure of its status."""
     found = ""
