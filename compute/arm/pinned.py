@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import requests
-from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.transport import RequestsTransport
 from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from requests.adapters import HTTPAdapter
@@ -54,7 +54,27 @@ def transport(place: Place, ca_file: str, connect: float, read: float) -> Reques
     )  # fmt: skip
 
 
-class OpenPolicy(ARMChallengeAuthenticationPolicy):
+class Renewing(ARMChallengeAuthenticationPolicy):
+    """When Azure refuses a token before its end, one more try with a fresh one."""
+
+    def __init__(self, credential: Any, scope: str) -> None:
+        super().__init__(credential, scope)
+        self._renewable, self._scope = credential, scope
+
+    def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
+        """Send; a refused request had no effect, so it may be sent once more."""
+        response = super().send(request)
+        if response.http_response.status_code != 401:
+            return response
+        refused = request.http_request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not self._renewable.is_renewed(refused, self._scope):
+            return response
+        self._token = None
+        self.on_request(request)
+        return self.next.send(request)
+
+
+class OpenPolicy(Renewing):
     """Sends the token over plain http; used for a checked loopback address only."""
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
@@ -63,6 +83,6 @@ class OpenPolicy(ARMChallengeAuthenticationPolicy):
         super().on_request(request)
 
 
-def open_policy(credential: Any, scope: str) -> OpenPolicy:
-    """The policy for one credential."""
-    return OpenPolicy(credential, scope)
+def policy(credential: Any, scope: str, *, is_open: bool) -> Renewing:
+    """The policy for one credential; `is_open` also over plain http."""
+    return OpenPolicy(credential, scope) if is_open else Renewing(credential, scope)
