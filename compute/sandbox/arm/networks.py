@@ -165,5 +165,7 @@ def _range(text: Any) -> ipaddress.IPv4Network:
 
 def missing(text: str) -> ArmError:
     """400 of the provider for a subnet that is not there."""
-    words = f"The subnet '{text}' could not be found. Make sure that it exists and that the identity may read it."
+    found = _ID.fullmatch(text)
+    sub, group, vnet, name = found.groups() if found else ("", "", "", text)
+    words = f"Could not find subnet {name} in vnet {vnet} from resource group {group} of subscription {sub}."
     return invalid(words, "agentPoolProfile.vnetSubnetID", code="SubnetNotFound")

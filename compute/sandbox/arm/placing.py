@@ -64,6 +64,8 @@ def check(networks: Networks, body: Json, before: Json) -> None:
     """Refuse as the provider does: no such subnet, another region, delegated, too small, overlapping ranges."""
     props, old = body["properties"], before.get("properties", {})
     held = addresses(old) if old else {}
+    _check_unchanged(props, old)
+    _check_all_or_none(props["agentPoolProfiles"])
     for where, need in addresses(props).items():
         found = networks.of_id(where)
         if found is None:
@@ -75,7 +77,6 @@ def check(networks: Networks, body: Json, before: Json) -> None:
             raise _too_small(need, max(free, 0), row)
         if not old:
             _check_ranges(props["networkProfile"], vnet)
-    _check_unchanged(props, old)
 
 
 def _as_asked(props: Json, where: str) -> str:
@@ -119,5 +120,11 @@ def _check_unchanged(props: Json, old: Json) -> None:
     for pool in props["agentPoolProfiles"]:
         now = str(pool.get("vnetSubnetID") or "")
         if now.lower() != known.get(pool["name"], now).lower():
-            words = f"Changing property 'properties.vnetSubnetID' of pool {pool['name']} is not allowed."
-            raise invalid(words, "properties.vnetSubnetID", code="PropertyChangeNotAllowed")
+            words = "Changing property 'agentPoolProfile.vnetSubnetID' is not allowed."
+            raise invalid(words, "agentPoolProfile.vnetSubnetID", code="PropertyChangeNotAllowed")
+
+
+def _check_all_or_none(pools: list[Json]) -> None:
+    without = [pool["name"] for pool in pools if not pool.get("vnetSubnetID")]
+    if without and len(without) < len(pools):
+        raise invalid(f"The Agentpool {without[0]} does not have subnet defined.", "agentPoolProfile.vnetSubnetID")

@@ -56,7 +56,13 @@ def _check_size(pool: Json, old: Json | None, region: str) -> None:
     asked = pool.get("vmSize")
     if not isinstance(asked, str) or not asked:
         raise invalid(f"The pool {pool['name']} has no vmSize.", "agentPoolProfile.vmSize")
-    pool["vmSize"] = catalogue.size(asked, region).name
+    size = catalogue.size(asked, region)
+    pool["vmSize"] = size.name
+    if old is None and pool["mode"] == "System" and size.vcpus < 2:
+        words = (
+            f"System node pool must use VM sku with more than 2 cores and 4GB memory. Nodepool name: {pool['name']}."
+        )
+        raise invalid(words, "agentPoolProfile.vmSize", code="SystemPoolSkuTooLow")
     if old is not None and pool["vmSize"].lower() != old["vmSize"].lower():
         words = f"Changing property 'properties.vmSize' of pool {pool['name']} is not allowed"
         raise invalid(f"{words}; it is {old['vmSize']}.", "properties.vmSize", code="PropertyChangeNotAllowed")

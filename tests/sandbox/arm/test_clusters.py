@@ -65,6 +65,7 @@ def test_a_killed_sandbox_goes_on_with_the_create(cloud):
 BAD = [
     (body(size="Standard_Nope"), "BadRequest", "not allowed in your subscription"),
     (body(size="Standard_NP10s"), "BadRequest", "FPGA"),
+    (body(size="Standard_A1_v2"), "SystemPoolSkuTooLow", "Nodepool name: nodepool1"),
     (body(0), "InvalidParameter", "1 to 1000"),
     (body(kubernetesVersion="1.20"), "K8sVersionNotSupported", "1.33.5"),
     (body(1000), "ErrCode_InsufficientVCPUQuota", "regional vcpu quota 2000, requested quota 4000"),

@@ -39,8 +39,8 @@ def within(subnet: str, count: int = 2, network: dict | None = None, **pool):
 
 FLAT = {"networkPlugin": "azure"}
 REFUSED = [
-    (within("net/subnets/none"), 400, "SubnetNotFound", "net/subnets/none"),
-    (within("none/subnets/none"), 400, "SubnetNotFound", "none/subnets/none"),
+    (within("net/subnets/none"), 400, "SubnetNotFound", "subnet none in vnet net from"),
+    (within("none/subnets/none"), 400, "SubnetNotFound", "in vnet none from resource group rg"),
     (within("east/subnets/far"), 400, "InvalidParameter", "location 'eastus'"),
     (within("net/subnets/given"), 400, "SubnetIsDelegated", "Microsoft.Web"),
     (within("net/subnets/small", 11), 400, "InsufficientSubnetSize", "IPs 12 exceeds IPs available 11"),
@@ -77,7 +77,10 @@ def test_a_cluster_takes_addresses_and_gives_them_back(net):
     assert len(subnet["properties"]["ipConfigurations"]) == 256
     assert net.ask("DELETE", f"{NETS}/net/subnets/wide").json()["error"]["code"] == "InUseSubnetCannotBeDeleted"
     moved = net.ask("PUT", net.cluster("fits"), within("net/subnets/small", 2, FLAT))
-    assert moved.status_code == 400
+    assert (moved.status_code, moved.json()["code"]) == (400, "PropertyChangeNotAllowed")
+    pool = {"properties": {"count": 1, "vmSize": "Standard_D2s_v3"}}
+    alone = net.ask("PUT", net.cluster("fits/agentPools/more"), pool)
+    assert alone.json()["message"] == "The Agentpool more does not have subnet defined."
     net.wait(net.ask("DELETE", net.cluster("fits")))
     assert used() == before
 
