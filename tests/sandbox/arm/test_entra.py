@@ -1,4 +1,6 @@
+import base64
 import datetime
+import hashlib
 import uuid
 
 import jwt
@@ -62,6 +64,26 @@ def test_a_certificate_proves_the_app_and_a_foreign_one_does_not(cloud, authorit
     foreign = CertificateCredential(cloud.tenant, CLIENT, certificate_data=pair()[0], **authority)
     with pytest.raises(ClientAuthenticationError, match="AADSTS700027"):
         foreign.get_token("https://management.azure.com/.default")
+
+
+@pytest.mark.parametrize(("algorithm", "name", "digest"), [("PS256", "x5t#S256", "sha256"), ("RS256", "x5t", "sha1")])
+def test_an_assertion_counts_by_either_algorithm_for_this_authority_and_in_its_time(town, algorithm, name, digest):
+    both, public = pair()
+    town.principal(OWNER, certificate=public)
+    der = x509.load_pem_x509_certificate(public.encode()).public_bytes(serialization.Encoding.DER)
+    thumbprint = base64.urlsafe_b64encode(hashlib.new(digest, der).digest()).decode().rstrip("=")
+    now = int(datetime.datetime.now(datetime.UTC).timestamp())
+    claims = {"iss": CLIENT, "sub": CLIENT, "aud": f"{town.secure}/{town.tenant}/oauth2/v2.0/token", "exp": now + 60}
+
+    def numbers(**more) -> list[int]:
+        text = jwt.encode({**claims, **more}, both, algorithm=algorithm, headers={name: thumbprint})
+        kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        return town.token(client_id=CLIENT, client_assertion=text, client_assertion_type=kind).json().get("error_codes")
+
+    assert numbers() is None
+    assert numbers(exp=now - 600) == [700024]
+    assert numbers(aud="https://login.microsoftonline.com/x") == [700023]
+    assert numbers(sub=str(uuid.uuid4())) == [700021]
 
 
 def test_a_trusted_issuers_token_proves_the_app(cloud, authority):
