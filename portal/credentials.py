@@ -23,8 +23,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "workload_identity": (), "managed_identity": (),
 }  # fmt: skip
 MORE: dict[str, tuple[str, ...]] = {
-    "client_secret": ("authority_host",), "certificate": ("authority_host",), "managed_identity": ("client_id",),
-    "workload_identity": (*APP, "token_file_path", "authority_host"),
+    "managed_identity": ("client_id",), "workload_identity": (*APP, "token_file_path"),
 }  # fmt: skip
 PUBLIC_AUTHORITY = "https://login.microsoftonline.com"
 LONGEST = 20_000  # characters of one value; a certificate chain with its key is well below
@@ -84,7 +83,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _check_names(kind: str, values: Mapping[str, str]) -> None:
-    known = ("kind", *NEEDED[kind], *MORE.get(kind, ()))
+    known = ("kind", "authority_host", *NEEDED[kind], *MORE.get(kind, ()))
     missing = [name for name in NEEDED[kind] if not values.get(name)]
     if missing:
         raise InvalidCredential(f"A credential of the kind {kind} needs {', '.join(missing)} too.")
@@ -180,8 +179,8 @@ def stored(text: str) -> dict[str, str]:
 
 
 def with_authority(text: str, authority_host: str) -> str:
-    """The credential with another authority; "" is the public cloud's. Kinds that have none stay as they are."""
+    """The credential with another authority; "" is the public cloud's. Kinds that use none keep it for the next."""
     given = {name: value for name, value in stored(text).items() if name != "authority_host"}
-    if authority_host and "authority_host" in MORE.get(given["kind"], ()):
-        given["authority_host"] = authority_host
+    if authority_host:
+        return json.dumps({**given, "authority_host": authority_host})
     return json.dumps(given) if text else ""

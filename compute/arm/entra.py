@@ -29,4 +29,4 @@ def cluster_token(access: ArmAccess) -> str:
 
 @lru_cache(maxsize=64)
 def _credential(access: ArmAccess) -> Any:
-    return credential_of(access.credential)
+    return credential_of(access.credential, access.ca_file)

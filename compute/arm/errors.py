@@ -51,6 +51,8 @@ def _failure(error: Any) -> Exception:
     response = error.response
     status = error.status_code or 0
     if response is None and not status:
+        if _is_silence(error):
+            return Retryable("Microsoft Entra, which gives the tokens, cannot be reached.")
         return ArmDenied(f"No token for Azure: {str(error.message)[:300]}")
     code, message = words(error.error)
     text = message or f"Azure answered {status} without a reason."
@@ -58,6 +60,16 @@ def _failure(error: Any) -> Exception:
         return Retryable(f"Azure answered {status}: {text}", after=retry_after(response.headers if response else {}))
     kind = _kind(status, code)
     return kind(f"{text} ({code})" if code else text, azure_code=code, azure_status=status, **_ids(response))
+
+
+def _is_silence(error: BaseException) -> bool:
+    """Whether azure-identity names a refusal what was none: no answer came, or one of a server in trouble."""
+    from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+
+    cause = error.__cause__
+    if isinstance(cause, ServiceRequestError | ServiceResponseError | OSError):
+        return True
+    return type(cause).__name__ == "MsalServiceError" or getattr(cause, "status_code", 0) in TRANSIENT
 
 
 def _kind(status: int, code: str) -> type[ArmRefused]:

@@ -11,6 +11,7 @@ from portal.problems import Retryable
 
 NETWORK_VERSION = "2024-05-01"
 RIGHTS_VERSION = "2022-04-01"
+SUBSCRIPTION_VERSION = "2022-12-01"
 PAGES = 20
 
 
@@ -24,6 +25,20 @@ class Reads:
         """Load the SDK and make its clients: once, before threads read side by side. Raises BadCredential."""
         for _ in (self._session.clusters, self._session.machines):
             continue
+
+    @property
+    def base_url(self) -> str:
+        """Where this Azure is."""
+        return self._session.base_url
+
+    def token(self) -> None:
+        """Have a token at hand. Raises ArmDenied with Entra's own sentence, or Retryable."""
+        self._session.token()
+
+    def subscription(self) -> dict[str, Any]:
+        """The subscription as Azure shows it. Raises ArmNotFound, ArmRefused."""
+        place = f"/subscriptions/{self._session.access.subscription_id}"
+        return self._document(f"{place}?api-version={SUBSCRIPTION_VERSION}")
 
     def offers(self, region: str) -> list[Offer]:
         """Every VM size that the region has, barred ones included."""

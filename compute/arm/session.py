@@ -96,7 +96,8 @@ def _credential(kind: str, given: dict[str, str], ca_file: str) -> Any:
     if kind == "managed_identity":
         return identity.ManagedIdentityCredential(client_id=given.get("client_id"))
     if kind == "default":
-        return identity.DefaultAzureCredential()
+        authority = given.get("authority_host")
+        return identity.DefaultAzureCredential(**({"authority": authority} if authority else {}))
     options = _authority(given.get("authority_host", ""), ca_file)
     if kind == "client_secret":
         secret = given["client_secret"]

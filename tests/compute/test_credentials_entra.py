@@ -95,6 +95,17 @@ def test_a_wrong_secret_is_told_in_entras_words_without_the_secret(cloud):
     assert "not-the-secret" not in str(refused.value.as_dict())
 
 
+def test_an_authority_in_trouble_is_no_refusal(cloud):
+    cloud.fault("entra.unavailable")
+    try:
+        with pytest.raises(Retryable, match="Entra"):
+            arm(cloud).resource_group(GROUP)
+    finally:
+        cloud.ask("DELETE", "/sandbox/faults/entra.unavailable", token="admin-token")
+    with pytest.raises(Retryable, match="Entra"):
+        arm(cloud, authority_host="https://127.0.0.1:9").resource_group(GROUP)
+
+
 def test_many_requests_of_several_clients_ask_for_one_token(cloud, monkeypatch):
     seen = asked_tokens(cloud, monkeypatch)
     for _ in range(3):
