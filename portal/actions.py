@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets as random
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from portal import audit
+from portal import audit, credentials
 from portal.models import ApiToken, Beat, IdempotencyKey, Membership, Team, User, Workspace
 from portal.problems import Conflict, Forbidden, Invalid
-from portal.queries import role_in
+from portal.queries import role_in, settings_shown
 from portal.secrets import fingerprint
 from portal.types import Role
 
@@ -57,6 +58,68 @@ def workspace_create(
         raise Conflict(f"A workspace {name} exists already in {resource_group}, or the name {slug} is taken.") from None
     audit.record(action="workspace.created", on=created, actor=actor, after={"name": name, "region": region})
     return created
+
+
+@transaction.atomic
+def workspace_update(*, workspace: Workspace, actor: User, **wish: Any) -> Workspace:
+    """Change name, region, registry, `credential`, and for superusers `cloud`, `arm_endpoint`, `arm_ca_file` and
+    `authority_host`. Absent ones stay. Raises Forbidden, InvalidCredential, Invalid, Conflict.
+    """
+    row = Workspace.objects.select_related("team").select_for_update().get(pk=workspace.pk)
+    before = settings_shown(row)
+    for name in ("name", "region", "registry"):
+        setattr(row, name, wish.get(name, getattr(row, name)))
+    _set_place(row, actor, wish)
+    if "credential" in wish:
+        row.arm_credential = _credential(row, actor, wish["credential"])
+    after = settings_shown(row)
+    changed = {name for name in after if after[name] != before[name]}
+    if not changed and "credential" not in wish:
+        return row
+    try:
+        with transaction.atomic():
+            row.save()
+    except IntegrityError:
+        raise Conflict(f"A workspace {row.name} exists already in {row.resource_group}.") from None
+    if "credential" in wish:
+        changed.add("credential")  # another secret looks the same
+    audit.record(
+        action="workspace.updated", on=row, actor=actor, before={name: before[name] for name in sorted(changed)},
+        after={name: after[name] for name in sorted(changed)},
+    )  # fmt: skip
+    return row
+
+
+def _set_place(row: Workspace, actor: User, wish: dict[str, Any]) -> None:
+    """Where Azure is: for superusers only."""
+    asked = [name for name in ("cloud", "arm_endpoint", "arm_ca_file", "authority_host") if name in wish]
+    if not asked:
+        return
+    if not actor.is_superuser:
+        raise Forbidden(f"Only a superuser may set {', '.join(asked)}.")
+    authority = wish.get("authority_host")
+    if "cloud" in wish:
+        cloud = credentials.CLOUDS[wish["cloud"]]
+        row.arm_endpoint, row.arm_ca_file = cloud.arm_endpoint, ""
+        authority = cloud.authority_host if authority is None else authority
+    row.arm_endpoint = wish.get("arm_endpoint", row.arm_endpoint).rstrip("/")
+    row.arm_ca_file = wish.get("arm_ca_file", row.arm_ca_file)
+    if row.arm_ca_file and not Path(row.arm_ca_file).is_file():
+        raise Invalid(f"There is no file {row.arm_ca_file} on the portal's machine.")
+    if authority is not None:
+        if authority:
+            credentials.check_https("authority_host", authority)
+        row.arm_credential = credentials.with_authority(row.arm_credential, authority)
+
+
+def _credential(row: Workspace, actor: User, given: dict[str, Any]) -> str:
+    """The new credential; it keeps the authority of the one before unless it names one."""
+    text = credentials.checked(given, arm_endpoint=row.arm_endpoint, is_superuser=actor.is_superuser)
+    if given.get("authority_host"):
+        return text
+    known = credentials.stored(row.arm_credential).get("authority_host", "")
+    named = credentials.CLOUDS.get(credentials.cloud_of(row.arm_endpoint))
+    return credentials.with_authority(text, known or (named.authority_host if named else ""))
 
 
 @transaction.atomic

@@ -75,19 +75,7 @@ class Workspaces(http.ApiView):
     @extend_schema(responses=WorkspaceOut(many=True))
     def get(self, request: Request) -> Response:
         """List workspaces."""
-        return http.page(self, queries.workspaces(actor=self.actor(request)), _workspace, ordering=("name", "pk"))
-
-
-class WorkspaceDetail(http.ApiView):
-    """One workspace."""
-
-    @extend_schema(responses=WorkspaceOut)
-    def get(self, request: Request, workspace: str) -> Response:
-        """Show a workspace with your role in it."""
-        actor = self.actor(request)
-        found = queries.workspace(actor=actor, slug=workspace, needs=Role.READER)
-        role = queries.require(actor=actor, workspace=found, needs=Role.READER)
-        return Response({**_workspace(found), "your_role": role.label})
+        return http.page(self, queries.workspaces(actor=self.actor(request)), workspace_json, ordering=("name", "pk"))
 
 
 class Operations(http.ApiView):
@@ -207,7 +195,7 @@ class Members(http.ApiView):
         )
 
 
-def _workspace(row: Any) -> dict[str, Any]:
+def workspace_json(row: Any) -> dict[str, Any]:
     fields = ("slug", "name", "subscription_id", "resource_group", "region")
     return {**{name: getattr(row, name) for name in fields}, "team": row.team.slug}
 

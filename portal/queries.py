@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from portal import credentials
 from portal.models import ApiToken, AuditEvent, Beat, Membership, Operation, OperationLog, Team, User, Workspace
 from portal.operations.plans import plan_of, step_names
 from portal.problems import Forbidden, NotFound
@@ -46,6 +47,15 @@ def workspace(*, actor: User, slug: str, needs: Role) -> Workspace:
         raise NotFound(f"There is no workspace {slug}.")
     require(actor=actor, workspace=found, needs=needs)
     return found
+
+
+def settings_shown(row: Workspace) -> dict[str, Any]:
+    """A workspace's settings as its Owners see them and history keeps them: of the credential nothing secret."""
+    names = ("name", "region", "registry", "arm_endpoint", "arm_ca_file")
+    shown: dict[str, Any] = {name: getattr(row, name) for name in names}
+    shown["cloud"] = credentials.cloud_of(row.arm_endpoint)
+    shown["credential"] = credentials.described(row.arm_credential)
+    return shown
 
 
 def workspaces(*, actor: User) -> QuerySet[Workspace]:

@@ -8,12 +8,13 @@ from drf_spectacular.views import SpectacularAPIView
 import compute.urls
 import deployments.urls
 import endpoints.urls
-from portal import api, health
+from portal import api, azure_api, health
 from portal.page_urls import page_urls
 
 api_urls = [
     path("workspaces/", api.Workspaces.as_view()),
-    path("workspaces/<slug:workspace>/", api.WorkspaceDetail.as_view()),
+    path("workspaces/<slug:workspace>/", azure_api.WorkspaceDetail.as_view()),
+    path("workspaces/<slug:workspace>/azure/test/", azure_api.ConnectionTest.as_view()),
     path("workspaces/<slug:workspace>/operations/", api.Operations.as_view()),
     path("workspaces/<slug:workspace>/operations/<uuid:id>/", api.OperationDetail.as_view()),
     path("workspaces/<slug:workspace>/operations/<uuid:id>/log/", api.OperationLogLines.as_view()),

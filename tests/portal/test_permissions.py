@@ -17,7 +17,7 @@ from portal.models import Operation, User, Workspace
 from portal.types import OperationKind, Role
 from tests import factories, page_rows
 
-READER, CONTRIBUTOR, OPERATOR = Role.READER, Role.CONTRIBUTOR, Role.OPERATOR
+READER, CONTRIBUTOR, OPERATOR, OWNER = Role.READER, Role.CONTRIBUTOR, Role.OPERATOR, Role.OWNER
 ANYONE, SIGNED_IN, OTHER_SECRET = "anyone", "signed in", "a secret of its own"
 Needs = Role | str
 HOME = "api/v1/workspaces/<slug:workspace>/"
@@ -38,7 +38,8 @@ BOTH_KINDS: dict[str, dict[str, Needs]] = {
 }
 REST: dict[str, dict[str, Needs]] = {
     "api/v1/workspaces/": {"get": SIGNED_IN},
-    HOME: {"get": READER},
+    HOME: {"get": READER, "patch": OWNER},
+    f"{HOME}azure/test/": {"post": OWNER},
     f"{HOME}operations/": {"get": READER},
     f"{HOME}operations/<uuid:id>/": {"get": READER},
     f"{HOME}operations/<uuid:id>/log/": {"get": READER},
