@@ -116,6 +116,26 @@ class Cloud:
             time.sleep(0.05)
         raise AssertionError(found)
 
+    @staticmethod
+    def until(holds, seconds: float = 20):
+        """What `holds` gives as soon as it is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = holds()
+            if found:
+                return found
+            time.sleep(0.05)
+        raise AssertionError("it did not come true")
+
+    def settled(self, name: str) -> dict:
+        """The cluster as soon as it is Succeeded."""
+
+        def ready():
+            found = self.ask("GET", self.cluster(name)).json()
+            return found if found["properties"]["provisioningState"] == "Succeeded" else None
+
+        return self.until(ready)
+
     def made(self, name: str, asked: dict) -> dict:
         """A cluster that is ready."""
         answer = self.ask("PUT", self.cluster(name), asked)
