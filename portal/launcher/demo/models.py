@@ -81,4 +81,5 @@ def _run_in_own_environment(folder: Path) -> None:
     for step in steps:
         done = subprocess.run([str(word) for word in step], env=env, capture_output=True, text=True)
         if done.returncode:
+            subprocess.run(["chmod", "-R", "go=", str(folder)])  # uv opens its lock file to all
             raise Stop(f"the demo's models could not be trained: {done.stderr.strip()[-600:]}")
