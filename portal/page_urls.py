@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from portal import views
+from portal import azure_views, views
 
 page_urls = [
     path("", views.home, name="home"),
@@ -15,6 +15,8 @@ page_urls = [
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<int:id>/revoke/", views.token_revoke, name="token-revoke"),
     path("w/<slug:workspace>/", views.overview, name="overview"),
+    path("w/<slug:workspace>/settings/azure/", azure_views.settings, name="settings-azure"),
+    path("w/<slug:workspace>/settings/azure/test/", azure_views.test, name="settings-azure-test"),
     path("w/<slug:workspace>/search/", views.search, name="search"),
     path("w/<slug:workspace>/history/", views.history, name="history"),
     path("w/<slug:workspace>/operations/", views.operation_list, name="operation-list"),

@@ -105,6 +105,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         role = queries.role_in(actor=user, team=here.team, workspace=here) or Role.READER
         around |= {
             "role_name": role.label, "can_contribute": role >= Role.CONTRIBUTOR, "can_operate": role >= Role.OPERATOR,
+            "can_own": role >= Role.OWNER,
             "nav": _nav(request, here),
         }  # fmt: skip
     return {"shell": around}

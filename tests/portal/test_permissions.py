@@ -103,6 +103,8 @@ PAGES: dict[str, dict[str, Needs]] = {
     "tokens/": {"get": SIGNED_IN, "post": SIGNED_IN},
     "tokens/<int:id>/revoke/": {"post": SIGNED_IN},
     PAGE: {"get": READER},
+    f"{PAGE}settings/azure/": {"get": OWNER, "post": OWNER},
+    f"{PAGE}settings/azure/test/": {"post": OWNER},
     f"{PAGE}search/": {"get": READER},
     f"{PAGE}history/": {"get": READER},
     f"{PAGE}operations/": {"get": READER},

@@ -24,6 +24,7 @@ PAGES = (
     "/w/lab/endpoints/iris/versions/v2/", "/w/lab/endpoints/iris/versions/v2/update/", "/w/lab/new/endpoint/",
     "/w/lab/operations/", "/w/lab/history/", "/w/lab/search/?q=iris", "/tokens/",
 )  # fmt: skip
+OWNER_PAGES = ("/w/lab/settings/azure/",)
 INLINE = re.compile(r"style=|\son[a-z]+=|<script(?![^>]*src=)|javascript:")
 
 
@@ -39,7 +40,7 @@ def visitor(client: Client, owner: User) -> Client:
     return client
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", PAGES + OWNER_PAGES)
 def test_each_page_has_one_main_no_inline_code_and_says_how_long_it_took(
     full: Workspace, visitor: Client, path: str
 ) -> None:

@@ -143,3 +143,39 @@ def test_the_connection_test_of_a_workspace_that_reaches_nothing_says_so(workspa
     (found,) = answer.json()["findings"]
     assert (answer.status_code, answer.json()["passes"], found["code"]) == (200, False, "address_refused")
     assert APIClient().post(URL + "azure/test/").status_code == 401
+
+
+PAGE = "/w/lab/settings/azure/"
+
+
+def test_the_page_saves_a_secret_and_shows_none(client, workspace, owner):
+    client.force_login(owner)
+    form = {"name": "Lab two", "region": "westeurope", "registry": "", **SECRET}
+    assert client.post(PAGE, form).status_code == 302
+    page = client.get(PAGE).content.decode()
+    assert (stored()["client_secret"], "s3cret" in page, APP in page, "Lab two" in page) == (
+        "s3cret~value", False, True, True,
+    )  # fmt: skip
+    assert "ARM endpoint" not in page
+
+
+def test_a_refused_form_keeps_what_was_typed_but_no_secret(client, workspace, owner):
+    client.force_login(owner)
+    form = {"name": "lab", "region": "westeurope", **SECRET, "token": "", "tenant_id": "wrong-tenant"}
+    answer = client.post(PAGE, form)
+    page = answer.content.decode()
+    assert (answer.status_code, "tenant_id must be a GUID" in page, "wrong-tenant" in page) == (422, True, True)
+    assert "s3cret" not in page
+
+
+def test_a_superuser_changes_the_cloud_on_the_page(client, workspace, boss):
+    client.force_login(boss)
+    assert client.post(PAGE, {"name": "lab", "region": "westeurope", "cloud": "AzureChinaCloud"}).status_code == 302
+    assert Workspace.objects.get(slug="lab").arm_endpoint == "https://management.chinacloudapi.cn"
+
+
+def test_the_page_shows_what_a_test_of_the_connection_found(client, workspace, owner, settings):
+    client.force_login(owner)
+    settings.OUTBOUND_ALLOW = []
+    Workspace.objects.update(arm_endpoint="https://127.0.0.1:9", arm_credential='{"kind": "static", "token": "t"}')
+    assert "an address inside a network" in client.post(PAGE + "test/").content.decode()
