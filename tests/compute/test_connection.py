@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from compute import queries
 from compute.arm import rights, session
@@ -121,3 +122,9 @@ def test_an_address_inside_a_network_is_refused(home, settings):
     settings.OUTBOUND_ALLOW = []
     (found,) = connection_findings(workspace=home)
     assert (found.level, found.code) == ("error", "address_refused")
+
+
+@pytest.mark.parametrize(("part", "number"), [("subscription", 0), ("group", 1)])
+def test_the_command_prints_the_role_that_was_proved_enough(capsys, part, number):
+    call_command("azure_role", part, subscription=SUB, resource_group=GROUP)
+    assert json.loads(capsys.readouterr().out) == ROLES[number]
