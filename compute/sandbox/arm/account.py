@@ -38,6 +38,7 @@ class Account:
         add("DELETE", _GROUP, self.delete_group)
         add("GET", _GROUP + "/resources", self.resources)
         add("GET", _SUB + "/resources", self.all_resources)
+        add("GET", _SUB + "/locations", self.locations)
         add("GET", _SUB + "/operationresults/{token}", self.group_result, free=True)
         add("GET", _SUB + "/providers/{space}", self.provider, free=True)
         add("POST", _SUB + "/providers/{space}/register", self.register_provider, free=True)
@@ -54,6 +55,10 @@ class Account:
     async def subscription(self, call: Call) -> web.Response:
         """The subscription."""
         return answer(reads.subscription(self._sub))
+
+    async def locations(self, call: Call) -> web.Response:
+        """The regions."""
+        return answer({"value": reads.locations(self._sub)})
 
     async def groups(self, call: Call) -> web.Response:
         """The resource groups that the caller may read."""

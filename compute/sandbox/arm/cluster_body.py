@@ -56,6 +56,7 @@ def fill(sub: str, group: str, name: str, asked: Json, old: Json | None, uid: st
     _fixed_group(props, before, f"MC_{group}_{name}_{location}")
     _access(props, before, uid)
     _directory(props, sub)
+    _issuer(props, sub, uid, location)
     _service_principal(props, body["identity"])
     _kubelet_identity(props, body)
     body["properties"] = {**_DEFAULTS, "azurePortalFQDN": _portal_name(props), **props}
@@ -257,6 +258,13 @@ def _directory(props: Json, sub: str) -> None:
     if isinstance(profile, dict):
         props["aadProfile"] = {"managed": True, "enableAzureRBAC": False, "adminGroupObjectIDs": None,
                                "tenantID": tenant_of(sub), **profile}  # fmt: skip
+
+
+def _issuer(props: Json, sub: str, uid: str, location: str) -> None:
+    profile = props.get("oidcIssuerProfile")
+    if isinstance(profile, dict) and profile.get("enabled"):
+        place = f"https://{location}.oic.prod-aks.azure.com/{tenant_of(sub)}/{stable_uuid(uid, 'issuer')}/"
+        props["oidcIssuerProfile"] = {**profile, "issuerURL": place}
 
 
 def _service_principal(props: Json, identity: Json) -> None:

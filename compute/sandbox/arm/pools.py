@@ -7,6 +7,8 @@ from compute.sandbox.arm import catalogue
 from compute.sandbox.arm.errors import invalid
 
 Json = dict[str, Any]
+DEFAULT_SIZE = "Standard_DS2_v2"
+"""What the service takes when nobody names a size, as `az` does."""
 READ_ONLY = ("provisioningState", "currentOrchestratorVersion", "nodeImageVersion", "eTag")
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _LABEL = re.compile(r"([A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -53,9 +55,9 @@ def _check_choices(pool: Json) -> None:
 
 
 def _check_size(pool: Json, old: Json | None, region: str) -> None:
-    asked = pool.get("vmSize")
-    if not isinstance(asked, str) or not asked:
-        raise invalid(f"The pool {pool['name']} has no vmSize.", "agentPoolProfile.vmSize")
+    asked = pool.get("vmSize") or (old or {}).get("vmSize") or DEFAULT_SIZE
+    if not isinstance(asked, str):
+        raise invalid(f"The vmSize of pool {pool['name']} is no text.", "agentPoolProfile.vmSize")
     size = catalogue.size(asked, region)
     pool["vmSize"] = size.name
     if old is None and pool["mode"] == "System" and size.vcpus < 2:

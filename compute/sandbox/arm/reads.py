@@ -17,6 +17,15 @@ def subscription(sub: str) -> Json:
             "subscriptionPolicies": {"spendingLimit": "Off"}}  # fmt: skip
 
 
+def locations(sub: str) -> list[Json]:
+    """The regions as ARM lists them."""
+    return [
+        {"id": f"/subscriptions/{sub}/locations/{name}", "name": name, "type": "Region", "displayName": name,
+         "regionalDisplayName": name, "metadata": {"regionType": "Physical", "regionCategory": "Recommended"}}
+        for name in catalogue.REGIONS
+    ]  # fmt: skip
+
+
 def plain_group(doc: Json) -> Json:
     """A group as ARM shows it."""
     return {key: value for key, value in doc.items() if key != "leftovers"}

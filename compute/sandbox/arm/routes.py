@@ -47,6 +47,7 @@ class Routes:
         add("GET", _ONE + "/upgradeProfiles/default", self.upgrades)
         add("GET", _POOLS, self.pools)
         add("GET", _POOLS + "/{pool}", self.pool)
+        add("GET", _POOLS + "/{pool}/upgradeProfiles/default", self.pool_upgrades)
         add("PUT", _POOLS + "/{pool}", self.put_pool)
         add("DELETE", _POOLS + "/{pool}", self.delete_pool)
         add("POST", _POOLS + "/{pool}/abort", self.abort)
@@ -83,6 +84,19 @@ class Routes:
         return answer(
             {"id": f"{record['body']['id']}/upgradeprofiles/default", "name": "default", "properties": properties}
         )
+
+    async def pool_upgrades(self, call: Call) -> web.Response:
+        """Where the version of a pool may go: not beyond the cluster's."""
+        record = self._record(call)
+        row = self._service.pool(record, call.names["pool"])
+        now, most = row["currentOrchestratorVersion"], record["body"]["properties"]["currentKubernetesVersion"]
+        names = [name for name in catalogue.upgrades(now) if catalogue.number(name) <= catalogue.number(most)]
+        profile = {
+            "kubernetesVersion": now, "osType": "Linux", "latestNodeImageVersion": row["nodeImageVersion"],
+            "upgrades": [{"kubernetesVersion": name, "isPreview": None} for name in names],
+        }  # fmt: skip
+        path = f"{record['body']['id']}/agentPools/{row['name']}/upgradeProfiles/default"
+        return answer({"id": path, "name": "default", "properties": profile})
 
     async def pools(self, call: Call) -> web.Response:
         """The pools of a cluster."""

@@ -34,3 +34,16 @@ def test_the_state_names_clusters_and_a_term_signal_ends_it_cleanly(cloud):
     began = time.monotonic()
     assert cloud.stop() == 0
     assert time.monotonic() - began < 8
+
+
+def test_a_pool_without_a_size_gets_one_and_says_where_its_version_may_go(town):
+    asked = body(1, kubernetesVersion="1.32.8", oidcIssuerProfile={"enabled": True})
+    del asked["properties"]["agentPoolProfiles"][0]["vmSize"]
+    assert town.made("sizeless", asked)["properties"]["agentPoolProfiles"][0]["vmSize"] == "Standard_DS2_v2"
+    issuer = town.ask("GET", town.cluster("sizeless")).json()["properties"]["oidcIssuerProfile"]["issuerURL"]
+    assert issuer.startswith("https://westeurope.oic.prod-aks.azure.com/")
+    asked["properties"]["kubernetesVersion"] = "1.32.9"
+    asked["properties"]["agentPoolProfiles"][0]["orchestratorVersion"] = "1.32.8"
+    town.made("sizeless", asked)
+    answer = town.ask("GET", town.cluster("sizeless/agentPools/nodepool1/upgradeProfiles/default")).json()
+    assert [row["kubernetesVersion"] for row in answer["properties"]["upgrades"]] == ["1.32.9"]
