@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from compute import actions, options, preflight, queries, sizes
 from compute.steps import attach as attaching
+from compute.steps import leftovers
 from compute.steps import preflight as checks
 from compute.types import ComputeState, Purpose
 from portal import http, operations
@@ -305,8 +306,47 @@ class Scale(http.ApiView):
         return http.accepted(actions.compute_target_scale(target=target, actor=actor, **data))
 
 
+class ObjectOut(http.Shape):
+    """A Kubernetes object; namespace is empty for a namespace itself."""
+
+    kind = serializers.CharField()
+    namespace = serializers.CharField(allow_blank=True)
+    name = serializers.CharField()
+
+
+class KeptOut(http.Shape):
+    """A namespace that stays, and what of others is in it."""
+
+    namespace = serializers.CharField()
+    because_of = serializers.ListField(child=serializers.CharField())
+
+
+class DetachPlanOut(http.Shape):
+    """What a detach takes out of the cluster; `unseen` says why that is not known."""
+
+    objects = ObjectOut(many=True)
+    kept = KeptOut(many=True)
+    unseen = serializers.CharField(allow_blank=True)
+
+
+DETACH_PLAN = {
+    "objects": [{"kind": "ConfigMap", "namespace": "slipway-system", "name": "owner-1f0c2a9b-lab-7"}],
+    "kept": [{"namespace": "models", "because_of": ["Deployment models/their-cache"]}],
+    "unseen": "",
+}
+
+
 class Detach(http.ApiView):
     """Forget a cluster."""
+
+    @extend_schema(
+        responses=DetachPlanOut,
+        examples=[OpenApiExample("Plan", value=DETACH_PLAN, response_only=True, status_codes=["200"])],
+    )
+    def get(self, request: Request, workspace: str, name: str) -> Response:
+        """List what a detach would take out of the cluster; nothing is removed."""
+        target = queries.compute_target(actor=self.actor(request), workspace=workspace, name=name, needs=Role.OPERATOR)
+        return Response(leftovers.detach_plan(target))
 
     @extend_schema(request=DetachIn, responses={202: AcceptedOut})
     def post(self, request: Request, workspace: str, name: str) -> Response:

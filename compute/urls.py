@@ -28,6 +28,7 @@ page_urls = [
     path(f"{PAGES}/<str:name>/live/", views.compute_live, name="compute-live"),
     path(f"{PAGES}/<str:name>/scale/", views.compute_scale, name="compute-scale"),
     path(f"{PAGES}/<str:name>/detach/", views.compute_detach, name="compute-detach"),
+    path(f"{PAGES}/<str:name>/leftovers/", views.compute_leftovers, name="compute-leftovers"),
     path(f"{PAGES}/<str:name>/delete/", views.compute_delete, name="compute-delete"),
     path(f"{PAGES}/<str:name>/credentials/", views.compute_credentials, name="compute-credentials"),
 ]

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from compute import actions, forms, queries, sizes
-from compute.steps import attach, preflight
+from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
 from portal import queries as portal
@@ -113,6 +113,16 @@ def compute_detach(request: HttpRequest, workspace: str, name: str) -> HttpRespo
         return actions.compute_target_detach(target=target, actor=pages.actor(request), force=force)
 
     return _act(request, workspace, name, act, leaves=True)
+
+
+@login_required
+@require_safe
+def compute_leftovers(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """What a detach would take out of the cluster, read from it now."""
+    target = queries.compute_target(actor=pages.actor(request), workspace=workspace, name=name, needs=Role.OPERATOR)
+    context = {"workspace": target.workspace, "target": target, "plan": leftovers.detach_plan(target)}
+    page = "compute/_leftovers.html" if getattr(request, "htmx", False) else "compute/leftovers.html"
+    return render(request, page, context)
 
 
 @login_required

@@ -9,13 +9,17 @@ from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluste
 from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
 from compute.steps.inside import await_nodes, claim_cluster
+from compute.steps.leftovers import verify_detached
 from compute.steps.preflight import check_create
-from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete
+from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete, verify_deleted
 from compute.steps.scale import await_scaled, settle_scaled, submit_scale
 from portal import operations
 from portal.types import OperationKind
 
-__all__ = ["await_deleted", "forget_target", "settle_removal", "submit_delete", "watch_target"]
+__all__ = [
+    "await_deleted", "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
+    "watch_target",
+]  # fmt: skip
 
 operations.define(
     OperationKind.COMPUTE_CREATE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import ProtectedError
 
 from compute import queries
-from compute.arm import ArmBusy
+from compute.arm import ArmBusy, ArmRefused
 from compute.models import ComputeTarget
 from compute.steps.inside import unclaim
 from compute.steps.waiting import AzureFailed, accept, arm_for, follow, patient, pause, target_of, view_of
@@ -15,6 +15,7 @@ from portal.problems import Problem, Retryable
 from portal.types import OperationKind, OperationState, Wait
 
 TRIES_TO_REACH = 4
+GROUP_LOOKS, GROUP_PAUSE = 30, 10.0
 
 
 @patient
@@ -41,6 +42,8 @@ def submit_delete(op: Operation) -> Wait | None:
     target = target_of(op)
     arm = arm_for(target)
     view = view_of(target, arm)
+    if view is not None:
+        op.memo["node_group"] = view.node_resource_group
     if view is None or view.provisioning_state.lower() == "deleting":
         accept(op, None)
         return None
@@ -75,6 +78,30 @@ def await_deleted(op: Operation) -> Wait | None:
     op.memo.pop("accepted", None)
     op.memo.pop("operation_url", None)
     raise AzureFailed(error or f"Azure still has the cluster {target.cluster_name} as {view.provisioning_state}.")
+
+
+@patient
+def verify_deleted(op: Operation) -> Wait | None:
+    """See that the nodes' resource group went with the cluster; one that stays is named in a warning."""
+    group = op.memo.get("node_group")
+    if not group:
+        return None
+    try:
+        is_there = arm_for(target_of(op)).resource_group(group)
+    except ArmRefused as refusal:
+        _warn(op, f"Whether Azure removed the resource group {group} could not be seen: {refusal.detail}")
+        return None
+    if not is_there:
+        return None
+    looks = op.memo["group_looks"] = op.memo.get("group_looks", 0) + 1
+    if looks < GROUP_LOOKS:
+        return Wait(GROUP_PAUSE, f"Waiting for Azure to remove the resource group {group}")
+    _warn(op, f"Azure still has the resource group {group}, and bills it: az group delete --name {group}")
+    return None
+
+
+def _warn(op: Operation, words: str) -> None:
+    op.memo["warnings"] = [*op.memo.get("warnings", []), words]
 
 
 def settle_removal(op: Operation) -> None:

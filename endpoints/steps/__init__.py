@@ -53,9 +53,14 @@ operations.define(
     (remove_endpoints, 300),
     (remove_gateway, 300),
     (compute.forget_target, 120),
+    (compute.verify_detached, 300),
     settle=settle_target_removal,
 )
 # A deleted cluster takes all that runs on it along: nothing is taken out of it before.
 operations.define(
-    Kind.COMPUTE_DELETE, (compute.submit_delete, 600), (compute.await_deleted, 3600), settle=settle_target_removal
+    Kind.COMPUTE_DELETE,
+    (compute.submit_delete, 600),
+    (compute.await_deleted, 3600),
+    (compute.verify_deleted, 900),
+    settle=settle_target_removal,
 )

@@ -44,6 +44,7 @@ class Azure:
         self.faults: dict[str, list[Any]] = {}
         self.objects: dict[str, dict[str, Any]] = {}
         self.barred: set[str] = set()
+        self.stuck: set[str] = set()
         self.reads: list[str] = []
         self.skus = [sku("Standard_D3_v2", 4, 14), sku("Standard_D2s_v3", 2, 8)]
         self.usages = [usage("cores", 0, 350), usage("f", 0, 350)]
@@ -413,6 +414,8 @@ class KubeDoor(Door):
             return self.answer(200, given)
         if self.command == "DELETE":
             azure.changes.append(("REMOVE", inside))
+            if inside in azure.stuck:
+                return self.answer(200, {})
             return self.answer(
                 200 if azure.objects.pop(inside, None) else 404, {"kind": "Status", "message": "not found"}
             )
@@ -420,8 +423,19 @@ class KubeDoor(Door):
             return self.paged(azure.nodes())
         if inside in azure.objects:
             return self.answer(200, azure.objects[inside])
-        items = [value for key, value in azure.objects.items() if key.rpartition("/")[0] == inside]
-        return self.paged(items)
+        everywhere = re.compile(re.sub(r"/([a-z]+)$", r"/namespaces/[^/]+/\1", inside))
+        items = [
+            value for key, value in azure.objects.items()
+            if key.rpartition("/")[0] == inside or everywhere.fullmatch(key.rpartition("/")[0])
+        ]  # fmt: skip
+        return self.paged([item for item in items if self.is_selected(item)])
+
+    def is_selected(self, item: Any) -> bool:
+        """Whether an object meets the label selector, of which only `key=value` is understood here."""
+        (text,) = parse_qs(urlsplit(self.path).query).get("labelSelector", [""])
+        wanted = [term.partition("=") for term in text.split(",") if "=" in term]
+        labels = item["metadata"].get("labels") or {}
+        return all(labels.get(key) == value for key, _, value in wanted)
 
     def paged(self, items: list[Any]) -> None:
         query = parse_qs(urlsplit(self.path).query)

@@ -1,0 +1,98 @@
+"""Detach leaves nothing of ours in the cluster; delete leaves nothing in Azure."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute.models import ComputeTarget
+from compute.steps import leftovers, removal
+from deployments.manifests import default_namespace
+from endpoints.gateway.objects import namespace_of
+from portal.models import Operation
+
+ONE = "compute-targets/prod-1/"
+OURS = {"app.kubernetes.io/managed-by": "slipway"}
+
+
+@pytest.fixture
+def target(call, azure, run_all):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    run_all()
+    return ComputeTarget.objects.get()
+
+
+def put(azure, kind, namespace, name, labels=None):
+    path = f"/api/v1/namespaces/{name}" if kind == "namespaces" else f"/api/v1/namespaces/{namespace}/{kind}/{name}"
+    meta = {"name": name, "labels": labels or {}, **({} if kind == "namespaces" else {"namespace": namespace})}
+    azure.objects[path] = {"metadata": meta}
+
+
+def detach(call, run_all):
+    assert call("operator", "post", f"{ONE}detach/", {}).status_code == 202
+    run_all()
+    return Operation.objects.get(kind="compute.detach")
+
+
+def test_the_namespaces_looked_into_are_those_that_gateway_and_workloads_have(target):
+    assert leftovers.gateway_home(target) == namespace_of(target.pk, target.workspace.slug)
+    assert leftovers.workspace_home(target) == default_namespace(target.workspace.slug, target.workspace_id)
+
+
+def test_what_a_detach_removes_is_listed_before_and_gone_after(call, azure, run_all, target):
+    home = leftovers.workspace_home(target)
+    put(azure, "namespaces", "", home, OURS)
+    put(azure, "secrets", home, "orphan", OURS)
+    put(azure, "configmaps", home, "kube-root-ca.crt")
+    plan = call("operator", "get", f"{ONE}detach/").data
+    told = {(each["kind"], each["namespace"], each["name"]) for each in plan["objects"]}
+    assert {("Secret", home, "orphan"), ("Namespace", "", home)} <= told
+    assert any(kind == "ConfigMap" and namespace == "slipway-system" for kind, namespace, _ in told)
+    assert call("contributor", "get", f"{ONE}detach/").status_code == 403
+    assert detach(call, run_all).state == "Succeeded"
+    assert list(azure.objects) == [f"/api/v1/namespaces/{home}/configmaps/kube-root-ca.crt"]
+
+
+def test_a_namespace_with_something_of_others_stays_and_is_named(call, azure, run_all, target):
+    home = leftovers.workspace_home(target)
+    put(azure, "namespaces", "", home, OURS)
+    put(azure, "secrets", home, "orphan", OURS)
+    put(azure, "persistentvolumeclaims", home, "theirs")
+    (kept,) = call("operator", "get", f"{ONE}detach/").data["kept"]
+    assert kept == {"namespace": home, "because_of": [f"PersistentVolumeClaim {home}/theirs"]}
+    op = detach(call, run_all)
+    assert f"The namespace {home} stays" in str(op.memo["warnings"])
+    assert set(azure.objects) == {
+        f"/api/v1/namespaces/{home}", f"/api/v1/namespaces/{home}/persistentvolumeclaims/theirs",
+    }  # fmt: skip
+
+
+def test_the_objects_of_another_workspace_and_portal_are_left_alone(call, azure, run_all, target):
+    put(azure, "namespaces", "", "slipway-gw-other-9", OURS)
+    put(azure, "secrets", "slipway-gw-other-9", "gateway-secret", {**OURS, "slipway.dev/gateway": "9"})
+    before = dict(azure.objects)
+    assert not [each for each in call("operator", "get", f"{ONE}detach/").data["objects"] if "other" in str(each)]
+    detach(call, run_all)
+    assert {path for path in before if "other-9" in path} <= set(azure.objects)
+
+
+def test_what_does_not_go_fails_the_detach_with_the_list(call, azure, run_all, target, monkeypatch):
+    monkeypatch.setattr(leftovers, "LOOKS", 2)
+    home = leftovers.workspace_home(target)
+    put(azure, "secrets", home, "stuck", OURS)
+    azure.stuck = {f"/api/v1/namespaces/{home}/secrets/stuck"}
+    op = detach(call, run_all)
+    assert (op.state, op.error["code"]) == ("Failed", "left_behind")
+    assert f"Secret {home}/stuck" in op.error["detail"]
+    assert ComputeTarget.objects.get().state == "Succeeded"
+
+
+def test_a_delete_names_the_resource_group_of_the_nodes_that_azure_left(call, azure, run_all, target, monkeypatch):
+    monkeypatch.setattr(removal, "GROUP_LOOKS", 2)
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["nodeResourceGroup"] = "mc_left"
+    azure.groups.add("mc_left")
+    call("operator", "delete", ONE)
+    run_all()
+    op = Operation.objects.get(kind="compute.delete")
+    assert op.state == "Succeeded"
+    assert "az group delete --name mc_left" in str(op.memo["warnings"])
