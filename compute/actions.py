@@ -39,6 +39,10 @@ class AttachedNotDeleted(Conflict):
     code, title = "attached_not_deleted", "The cluster was attached, not created here"
 
 
+class NoDrift(Conflict):
+    code, title = "no_drift", "Azure has what is wanted"
+
+
 class AutoscalerOwnsNodes(Invalid):
     code, title = "autoscaler_owns_nodes", "The cluster's autoscaler sets the node count"
 
@@ -155,6 +159,27 @@ def compute_target_delete(*, target: ComputeTarget, actor: User, force: bool = F
             f"{target.name} was attached: detach it, or force the deletion of {target.cluster_name} in Azure."
         )
     return _remove(target, OperationKind.COMPUTE_DELETE, ComputeState.DELETING, actor, force)
+
+
+@transaction.atomic
+def compute_target_adopt(*, target: ComputeTarget, actor: User) -> None:
+    """Take the node count that Azure was seen to have as the wanted one. Raises NoDrift or Busy (409)."""
+    _refuse_if_busy(target)
+    drift = {row["code"]: row for row in target.observed.get("drift") or []}
+    if "node_count" not in drift:
+        raise NoDrift(f"Azure has the {target.node_count} nodes that {target.name} wants.")
+    count = int(drift.pop("node_count")["azure"])
+    target.observed = {**target.observed, "drift": list(drift.values())}
+    changed = ComputeTarget.objects.filter(pk=target.pk, generation=target.generation).update(
+        generation=F("generation") + 1, node_count=count, observed=target.observed,
+        reason=" ".join(row["message"] for row in drift.values()),
+    )  # fmt: skip
+    if not changed:
+        raise Stale(f"{target.name} was changed meanwhile. Look again.")
+    audit.record(
+        action="compute_target.count_adopted", on=target, actor=actor, before={"node_count": target.node_count},
+        after={"node_count": count},
+    )  # fmt: skip
 
 
 @transaction.atomic

@@ -20,6 +20,16 @@ from portal.problems import InvalidShape
 from portal.types import Role
 
 
+class DriftOut(http.Shape):
+    """One thing that Azure has otherwise than it is wanted here."""
+
+    code = serializers.CharField()
+    configured = serializers.CharField()
+    azure = serializers.CharField()
+    message = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
 class TargetOut(http.Shape):
     """A compute target as REST shows it."""
 
@@ -44,6 +54,7 @@ class TargetOut(http.Shape):
     kubernetes_version = serializers.CharField()
     config = serializers.JSONField()
     tags = serializers.JSONField()
+    drift = DriftOut(many=True)
     observed = serializers.JSONField()
     observed_at = serializers.DateTimeField(allow_null=True)
     created_at = serializers.DateTimeField()
@@ -306,6 +317,19 @@ class Scale(http.ApiView):
         return http.accepted(actions.compute_target_scale(target=target, actor=actor, **data))
 
 
+class Adopt(http.ApiView):
+    """Take over what somebody set in Azure."""
+
+    @extend_schema(request=None, responses=TargetOut)
+    def post(self, request: Request, workspace: str, name: str) -> Response:
+        """Take Azure's node count as the wanted one; nothing is changed in Azure. 409 when it is the wanted one."""
+        actor = self.actor(request)
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        actions.compute_target_adopt(target=target, actor=actor)
+        target.refresh_from_db()
+        return Response(target_json(target))
+
+
 class ObjectOut(http.Shape):
     """A Kubernetes object; namespace is empty for a namespace itself."""
 
@@ -402,12 +426,16 @@ class Clusters(http.ApiView):
         return Response({"items": rows, "next": None})
 
 
+DERIVED = ("created_by", "operation", "usd_hour", "drift")
+
+
 def target_json(target: Any) -> dict[str, Any]:
     """A compute target without its operation."""
-    names = [str(name) for name in TargetOut().fields if str(name) not in ("created_by", "operation", "usd_hour")]
+    names = [str(name) for name in TargetOut().fields if str(name) not in DERIVED]
     return {
         **{name: getattr(target, name) for name in names},
         "usd_hour": usd_hour(target),
+        "drift": target.observed.get("drift") or [],
         "created_by": target.created_by.username if target.created_by else None,
     }
 

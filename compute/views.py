@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
 from compute import actions, forms, queries, sizes
@@ -86,6 +87,7 @@ def _detail(target: Any) -> dict[str, Any]:
         "on_it_more": max(0, len(names) - SHOWN),
         "usd_node": hour / target.node_count if hour and target.node_count else None,
         "usd_month": hour * 730 if hour else None, "prices_from": sizes.PRICES_FROM,
+        "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
         "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),
         "options": [(key, value) for key, value in target.config.items() if value],
     }  # fmt: skip
@@ -113,6 +115,19 @@ def compute_detach(request: HttpRequest, workspace: str, name: str) -> HttpRespo
         return actions.compute_target_detach(target=target, actor=pages.actor(request), force=force)
 
     return _act(request, workspace, name, act, leaves=True)
+
+
+@login_required
+@require_POST
+def compute_adopt(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Take Azure's node count as the wanted one."""
+    actor = pages.actor(request)
+    target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+    try:
+        actions.compute_target_adopt(target=target, actor=actor)
+    except Problem as problem:
+        return pages.refused(request, "compute/detail.html", _detail(target), problem)
+    return redirect("compute", workspace, target.name)
 
 
 @login_required

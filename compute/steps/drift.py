@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import structlog
+from django.utils import timezone
 
-from compute import queries
+from compute import drift, queries
 from compute.models import ComputeTarget
 from compute.steps.inside import observed_nodes, store_observed
 from compute.steps.waiting import arm_for, view_of
@@ -22,13 +23,16 @@ def watch_target(target_id: int) -> None:
     if target is None or operations.active_on(target.ref):
         return
     try:
-        view = view_of(target, arm_for(target))
+        arm = arm_for(target)
+        view = view_of(target, arm)
+        has_group = view is not None or arm.resource_group(target.resource_group)
         nodes = _nodes(target, view)
     except (Problem, Retryable) as trouble:
         log.info("drift_unseen", target=target.ref, reason=trouble.detail)
         return
     store_observed(target, view, nodes)
-    state, reason = verdict(target, view)
+    _store_drift(target, view)
+    state, reason = verdict(target, view, has_group)
     changed = (state, reason) != (target.state, target.reason)
     if changed and not operations.active_on(target.ref):
         rows = ComputeTarget.objects.filter(pk=target.pk, state=target.state, generation=target.generation)
@@ -46,10 +50,10 @@ def _nodes(target: ComputeTarget, view: ClusterView | None) -> list[dict[str, ob
         return None
 
 
-def verdict(target: ComputeTarget, view: ClusterView | None) -> tuple[str, str]:
+def verdict(target: ComputeTarget, view: ClusterView | None, has_group: bool = True) -> tuple[str, str]:
     """State and reason that the row should have for what Azure shows. A cluster that Azure repaired is well again."""
     if view is None:
-        return ComputeState.MISSING, f"The cluster {target.cluster_name} was deleted outside the portal."
+        return ComputeState.MISSING, gone(target, has_group)
     if target.state == ComputeState.CANCELED or not view.is_settled:
         return target.state, target.reason
     if view.provisioning_state.lower() != "succeeded":
@@ -58,12 +62,27 @@ def verdict(target: ComputeTarget, view: ClusterView | None) -> tuple[str, str]:
         return target.state, target.reason
     if target.state == ComputeState.FAILED and target.is_attached and "nodes" not in target.observed:
         return target.state, target.reason
-    return ComputeState.SUCCEEDED, _difference(target, view)
+    return ComputeState.SUCCEEDED, " ".join(row["message"] for row in target.observed.get("drift") or [])
 
 
-def _difference(target: ComputeTarget, view: ClusterView) -> str:
-    if view.power_state.lower() != "running":
-        return f"The cluster is {view.power_state.lower()}."
-    if view.node_count != target.node_count and not view.has_autoscaler:
-        return f"Azure has {view.node_count} nodes; {target.node_count} are wanted."
-    return ""
+def gone(target: ComputeTarget, has_group: bool) -> str:
+    """What was deleted outside the portal: the cluster, or its whole resource group."""
+    if has_group:
+        return f"The cluster {target.cluster_name} was deleted outside the portal."
+    return (
+        f"The resource group {target.resource_group} was deleted outside the portal, "
+        f"and the cluster {target.cluster_name} with it."
+    )
+
+
+def _store_drift(target: ComputeTarget, view: ClusterView | None) -> None:
+    """Write what differs beside what was seen; nothing that is wanted changes by it."""
+    rows = []
+    if view is not None and view.is_settled:
+        rows = drift.differences(
+            node_count=target.node_count, version=target.kubernetes_version, config=target.config,
+            is_attached=target.is_attached, view=view, before=target.observed.get("drift") or [],
+            now=timezone.now().isoformat(timespec="seconds"),
+        )  # fmt: skip
+    target.observed = {**target.observed, "drift": rows}
+    ComputeTarget.objects.filter(pk=target.pk).update(observed=target.observed)

@@ -6,7 +6,7 @@ import pytest
 
 from compute import steps
 from compute.models import ComputeTarget
-from portal.models import Operation
+from portal.models import AuditEvent, Operation
 
 
 @pytest.fixture
@@ -56,6 +56,8 @@ def test_nodes_that_differ_from_what_is_wanted_are_told_with_numbers(azure, targ
 def test_a_count_that_azures_autoscaler_set_is_no_drift(azure, target):
     (cluster,) = azure.clusters.values()
     cluster["properties"]["agentPoolProfiles"][0] |= {"count": 5, "enableAutoScaling": True}
+    assert look(target).reason == "The autoscaler is on in Azure; here it is off."
+    ComputeTarget.objects.update(config={"autoscaler": {"min_count": 3, "max_count": 6}})
     assert look(target).reason == ""
 
 
@@ -81,3 +83,47 @@ def test_nothing_is_looked_at_while_an_operation_runs(azure, target, call):
     azure.clusters.clear()
     assert look(target).state == "Scaling"
     assert Operation.objects.filter(state="NotStarted").count() == 1
+
+
+def test_a_resource_group_deleted_outside_is_told_apart_from_its_cluster(azure, target):
+    kept = dict(azure.clusters)
+    azure.clusters.clear()
+    assert look(target).reason == f"The cluster {target.cluster_name} was deleted outside the portal."
+    azure.groups.clear()
+    assert look(target).reason.startswith("The resource group rg was deleted outside the portal, and the cluster")
+    azure.groups.add("rg")
+    azure.clusters.update(kept)
+    assert (look(target).state, target.reason) == ("Succeeded", "")
+
+
+def test_each_difference_tells_configured_and_azures_value_and_since_when(azure, target, call):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"] |= {"currentKubernetesVersion": "1.34.1"}
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 5
+    ComputeTarget.objects.update(kubernetes_version="1.33")
+    look(target)
+    first = call("reader", "get", "compute-targets/prod-1/").data["drift"]
+    assert [(row["code"], row["configured"], row["azure"]) for row in first] == [
+        ("node_count", "3", "5"), ("kubernetes_version", "1.33", "1.34.1"),
+    ]  # fmt: skip
+    assert all(row["since"] for row in first)
+    ComputeTarget.objects.update(observed={**target.observed, "drift": [{**row, "since": "then"} for row in first]})
+    look(target)
+    assert {row["since"] for row in target.observed["drift"]} == {"then"}
+    assert (target.node_count, azure.clusters[target.cluster_name]["properties"]["agentPoolProfiles"][0]["count"]) == (
+        3, 5,
+    )  # fmt: skip
+
+
+def test_azures_count_is_taken_over_when_asked_and_written_to_the_history(azure, target, call):
+    url = "compute-targets/prod-1/adopt/"
+    assert call("operator", "post", url, {}).data["code"] == "no_drift"
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 5
+    look(target)
+    assert call("contributor", "post", url, {}).status_code == 403
+    answer = call("operator", "post", url, {})
+    assert (answer.status_code, answer.data["node_count"], answer.data["drift"]) == (200, 5, [])
+    row = AuditEvent.objects.get(action="compute_target.count_adopted")
+    assert (row.before, row.after) == ({"node_count": 3}, {"node_count": 5})
+    assert (look(target).reason, target.node_count) == ("", 5)

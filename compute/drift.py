@@ -1,0 +1,57 @@
+"""What Azure has that is not as the portal's row wants it, told with numbers and since when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from compute.types import ClusterView
+
+Row = dict[str, Any]
+
+
+def differences(
+    *, node_count: int, version: str, config: Mapping[str, Any], is_attached: bool, view: ClusterView,
+    before: Iterable[Row], now: str,
+) -> list[Row]:  # fmt: skip
+    """One row for each difference; `since` is kept from `before` as long as Azure's value is the same."""
+    found = [*_nodes(node_count, view), *_version(version, view), *_power(config, view)]
+    found += [] if is_attached else _autoscaler(config, view)
+    old = {(row["code"], row["azure"]): row["since"] for row in before}
+    return [row | {"since": old.get((row["code"], row["azure"]), now)} for row in found]
+
+
+def _row(code: str, configured: str, azure: str, message: str) -> Row:
+    return {"code": code, "configured": configured, "azure": azure, "message": message}
+
+
+def _nodes(wanted: int, view: ClusterView) -> list[Row]:
+    """A count that Azure's autoscaler set is none, nor are the nodes of a stopped cluster."""
+    if view.has_autoscaler or view.node_count == wanted or not wanted or view.power_state.lower() != "running":
+        return []
+    words = f"Azure has {view.node_count} nodes; {wanted} are wanted."
+    return [_row("node_count", str(wanted), str(view.node_count), words)]
+
+
+def _autoscaler(config: Mapping[str, Any], view: ClusterView) -> list[Row]:
+    wanted = bool(config.get("autoscaler"))
+    if wanted == view.has_autoscaler:
+        return []
+    told = {True: "on", False: "off"}
+    words = f"The autoscaler is {told[view.has_autoscaler]} in Azure; here it is {told[wanted]}."
+    return [_row("autoscaler", told[wanted], told[view.has_autoscaler], words)]
+
+
+def _version(wanted: str, view: ClusterView) -> list[Row]:
+    seen = view.kubernetes_version
+    if not wanted or not seen or seen == wanted or seen.startswith(f"{wanted}."):
+        return []
+    words = f"Azure runs Kubernetes {seen}; {wanted} was asked for."
+    return [_row("kubernetes_version", wanted, seen, words)]
+
+
+def _power(config: Mapping[str, Any], view: ClusterView) -> list[Row]:
+    wanted = str(config.get("power") or "Running")
+    if view.power_state.lower() == wanted.lower():
+        return []
+    return [_row("power_state", wanted, view.power_state, f"The cluster is {view.power_state.lower()}.")]
