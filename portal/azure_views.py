@@ -13,7 +13,8 @@ from rest_framework import serializers
 
 from compute.steps import connection
 from portal import azure_api, http, pages, queries
-from portal.credentials import CLOUDS, NEEDED
+from portal.credentials import CLOUDS, NEEDED, OF_THE_PORTAL
+from portal.models import User
 from portal.problems import Problem
 from portal.types import Role
 
@@ -92,7 +93,13 @@ def _wish(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _context(request: HttpRequest, home: Any) -> dict[str, Any]:
+    actor = pages.actor(request)
     return {
-        "workspace": home, "now": queries.settings_shown(home), "kinds": KINDS.items(), "clouds": list(CLOUDS),
-        "is_superuser": pages.actor(request).is_superuser,
+        "workspace": home, "now": queries.settings_shown(home), "kinds": _kinds(actor), "clouds": list(CLOUDS),
+        "is_superuser": actor.is_superuser,
     }  # fmt: skip
+
+
+def _kinds(actor: User) -> list[tuple[str, str]]:
+    """Who is no superuser is not offered to act as the portal."""
+    return [(kind, words) for kind, words in KINDS.items() if actor.is_superuser or kind not in OF_THE_PORTAL]

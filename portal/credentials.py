@@ -25,6 +25,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
 MORE: dict[str, tuple[str, ...]] = {
     "managed_identity": ("client_id",), "workload_identity": (*APP, "token_file_path"),
 }  # fmt: skip
+OF_THE_PORTAL = ("default", "workload_identity", "managed_identity")  # who acts is the portal, not the team
 PUBLIC_AUTHORITY = "https://login.microsoftonline.com"
 LONGEST = 20_000  # characters of one value; a certificate chain with its key is well below
 SECRET_HINT = "A secret's value is meant, not its id."  # noqa: S105  (a sentence)
@@ -102,6 +103,8 @@ def _check_rights(kind: str, values: Mapping[str, str], arm_endpoint: str, is_su
     for name in ("authority_host", "token_file_path"):
         if name in values:
             raise Forbidden(f"Only a superuser may set {name}.")
+    if kind in OF_THE_PORTAL:
+        raise Forbidden(f"The kind {kind} acts as the portal itself, for all teams; only a superuser may choose it.")
 
 
 def check_https(name: str, url: str) -> None:

@@ -82,6 +82,13 @@ def test_an_authority_and_a_file_of_the_server_are_for_superusers(more):
     assert check(given, superuser=True)
 
 
+@pytest.mark.parametrize("kind", ["default", "managed_identity", "workload_identity"])
+def test_only_a_superuser_lets_a_team_act_as_the_portal_itself(kind):
+    with pytest.raises(Forbidden, match="acts as the portal itself"):
+        check({"kind": kind})
+    assert check({"kind": kind}, superuser=True)
+
+
 @pytest.mark.parametrize("url", ["http://a.example", "https://a.example/tenant", "https://u:p@a.example", "a.example"])
 def test_an_authority_is_an_https_origin(url):
     with pytest.raises(InvalidCredential, match="authority_host must be https"):
