@@ -85,9 +85,17 @@ class Clusters:
             raise Retryable(f"Azure answered {response.status_code} to a poll.", after=after)
         if response.status_code >= 400:
             raise ArmRefused(message or f"Azure answered {response.status_code} to a poll.", azure_code=code)
-        if response.status_code == 202 and not body:
-            return Poll("InProgress", retry_after=after)
-        return Poll(str(body.get("status") or "Succeeded"), message, code, after)
+        silent = "InProgress" if response.status_code == 202 else "Succeeded"
+        return Poll(str(body.get("status") or silent), message, code, after)
+
+    def register(self, namespace: str) -> None:
+        """Ask Azure to register a resource provider in the subscription; it takes some minutes."""
+        from azure.core.rest import HttpRequest
+
+        sub = self._session.access.subscription_id
+        url = f"{self._session.base_url}/subscriptions/{sub}/providers/{namespace}/register?api-version=2021-04-01"
+        with translated():
+            self._session.clusters.send_request(HttpRequest("POST", url)).raise_for_status()
 
     def credentials(self, group: str, name: str, *, admin: bool = False) -> bytes:
         """A kubeconfig of the cluster, fetched now; a secret."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from portal.problems import Problem, Retryable
 
 TRANSIENT = (408, 429, 500, 502, 503, 504)
+AKS = "Microsoft.ContainerService"
 LOST_ANSWER = 15  # seconds before we look: a request whose answer was lost may still be on its way
 
 
@@ -24,6 +30,16 @@ class ArmNotFound(ArmRefused):
 
 class ArmBusy(ArmRefused):
     status, code, title = 409, "azure_busy", "Azure is busy with the cluster"
+
+
+class ArmUnregistered(ArmRefused):
+    """`namespace` is the resource provider that the subscription has not registered."""
+
+    status, code, title = 409, "azure_unregistered", "The subscription has not registered a resource provider"
+
+
+class ArmChanged(ArmRefused):
+    status, code, title = 412, "azure_changed", "It changed in Azure meanwhile"
 
 
 class ArmDenied(ArmRefused):
@@ -77,9 +93,25 @@ def _kind(status: int, code: str) -> type[ArmRefused]:
         return ArmNotFound
     if status == 401:
         return ArmDenied
+    if status == 412:
+        return ArmChanged
     if status == 409 and code in ("OperationNotAllowed", "Conflict", "EtagMismatch", "AnotherOperationInProgress"):
         return ArmBusy
     return ArmRefused
+
+
+def unregistered(response: Any) -> ArmUnregistered | None:
+    """The refusal of a raw answer that misses a registration: the SDK would register and sleep until it is done."""
+    if response.status_code != 409:
+        return None
+    try:
+        code, message = body_words(json.loads(response.body()))
+    except ValueError:
+        return None
+    if code != "MissingSubscriptionRegistration":
+        return None
+    named = re.search(r"[Nn]amespace '([A-Za-z.]+)'", message)
+    return ArmUnregistered(message, azure_code=code, namespace=named[1] if named else AKS)
 
 
 def _ids(response: Any) -> dict[str, str]:
@@ -112,6 +144,12 @@ def body_words(body: Any) -> tuple[str, str]:
 
 
 def retry_after(headers: Any) -> float | None:
-    """The seconds of Retry-After, if it gives them."""
-    text = str(headers.get("Retry-After") or "")
-    return float(text) if text.replace(".", "", 1).isdigit() else None
+    """The seconds of Retry-After, given as seconds or as a date; None without one that can be read."""
+    text = str(headers.get("Retry-After") or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", text):
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time())

@@ -10,6 +10,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from requests.adapters import HTTPAdapter
 
+from compute.arm.errors import unregistered
 from portal.outbound import Place
 
 
@@ -62,8 +63,10 @@ class Renewing(ARMChallengeAuthenticationPolicy):
         self._renewable, self._scope = credential, scope
 
     def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        """Send; a refused request had no effect, so it may be sent once more."""
+        """Send; a refused request had no effect, so it may be sent once more. Raises ArmUnregistered."""
         response = super().send(request)
+        if refusal := unregistered(response.http_response):
+            raise refusal
         if response.http_response.status_code != 401:
             return response
         refused = request.http_request.headers.get("Authorization", "").removeprefix("Bearer ")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 
 from compute import queries
-from compute.arm import GONE, Arm, ArmBusy
+from compute.arm import GONE, Arm, ArmBusy, ArmRefused
+from compute.arm.errors import ArmChanged, ArmUnregistered
 from compute.models import ComputeTarget
 from compute.types import Accepted, ClusterView, ComputeState
 from portal import operations
@@ -36,13 +37,32 @@ def patient(step: StepFunction) -> StepFunction:
             answer = step(op)
         except Retryable as trouble:
             tries = op.memo["troubles"] = op.memo.get("troubles", 0) + 1
-            return Wait(max(trouble.after or 0, min(LONGEST_PAUSE, 2.0 ** (tries - 1))), trouble.detail)
+            return Wait(max(trouble.after or 0, min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 9))), trouble.detail)
         except ArmBusy as busy:
             return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy.detail}")
+        except ArmChanged:
+            return Wait(FIRST_PAUSE, "It changed in Azure meanwhile: reading it anew")
+        except ArmUnregistered as missing:
+            return _register(op, str(missing.extras["namespace"]))
         op.memo.pop("troubles", None)
         return answer
 
     return run
+
+
+def _register(op: Operation, namespace: str) -> Wait:
+    """Ask once for the registration that the subscription misses, then wait for it without holding a worker."""
+    if op.memo.get("registered") != namespace:
+        try:
+            arm_for(target_of(op)).register(namespace)
+        except ArmRefused as refusal:
+            raise AzureFailed(
+                f"The subscription has not registered {namespace}, and the workspace's credential may not do it "
+                f"({refusal.detail}). An owner or contributor of the subscription runs "
+                f"`az provider register --namespace {namespace}`; then run this again."
+            ) from None
+        operations.remember(op, registered=namespace)
+    return Wait(BUSY_PAUSE, f"Registering {namespace} in the subscription")
 
 
 def target_of(op: Operation) -> ComputeTarget:
@@ -98,7 +118,7 @@ def follow(op: Operation, target: ComputeTarget, arm: Arm) -> Wait | None:
 def pause(op: Operation, asked: float | None, note: str) -> Wait:
     """Wait as long as Azure asked, else 5 s growing to 30 s."""
     polls = op.memo["polls"] = op.memo.get("polls", 0) + 1
-    seconds = asked if asked is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 1.5 ** (polls - 1))
+    seconds = asked if asked is not None else min(LONGEST_PAUSE, FIRST_PAUSE * 1.5 ** min(polls - 1, 9))
     return Wait(seconds, note)
 
 
