@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import actions, options, preflight, queries, sizes
+from compute import actions, cost, options, preflight, queries, sizes
 from compute.steps import attach as attaching
 from compute.steps import leftovers
 from compute.steps import preflight as checks
@@ -28,6 +28,14 @@ class DriftOut(http.Shape):
     azure = serializers.CharField()
     message = serializers.CharField()
     since = serializers.DateTimeField()
+
+
+class CostOut(http.Shape):
+    """The estimate for the nodes of all pools; null where a price is not known, 0 while the cluster is stopped."""
+
+    usd_hour = serializers.FloatField(allow_null=True)
+    usd_month = serializers.FloatField(allow_null=True)
+    prices_from = serializers.DateField()
 
 
 class TargetOut(http.Shape):
@@ -51,6 +59,7 @@ class TargetOut(http.Shape):
     gpus = serializers.IntegerField(help_text="Of one node.")
     total_vcpus = serializers.IntegerField()
     usd_hour = serializers.FloatField(allow_null=True, help_text=f"Estimate, prices of {sizes.PRICES_FROM}.")
+    cost = CostOut()
     kubernetes_version = serializers.CharField()
     config = serializers.JSONField()
     tags = serializers.JSONField()
@@ -426,7 +435,7 @@ class Clusters(http.ApiView):
         return Response({"items": rows, "next": None})
 
 
-DERIVED = ("created_by", "operation", "usd_hour", "drift")
+DERIVED = ("created_by", "operation", "usd_hour", "drift", "cost")
 
 
 def target_json(target: Any) -> dict[str, Any]:
@@ -436,8 +445,17 @@ def target_json(target: Any) -> dict[str, Any]:
         **{name: getattr(target, name) for name in names},
         "usd_hour": usd_hour(target),
         "drift": target.observed.get("drift") or [],
+        "cost": cost_of(target),
         "created_by": target.created_by.username if target.created_by else None,
     }
+
+
+def cost_of(target: Any) -> dict[str, Any]:
+    """The estimate for all pools as they are wanted, the others as Azure was seen to have them."""
+    seen, main = target.observed.get("pools") or [], target.observed.get("pool")
+    pools = [(target.vm_size, target.node_count), *((size, int(count)) for name, size, count in seen if name != main)]
+    is_stopped = str(target.observed.get("power_state") or "").lower() == "stopped"
+    return cost.estimate(pools=pools, region=target.region, is_stopped=is_stopped)
 
 
 def usd_hour(target: Any) -> float | None:

@@ -138,6 +138,7 @@ def test_deleting_a_cluster_that_is_gone_already_ends_well(call, azure, run_all,
 def test_a_cancelled_create_can_be_deleted_and_azures_work_is_aborted(call, azure, run_all, people):
     call("operator", "post", "compute-targets/", {"name": "prod-2"})
     op = Operation.objects.get()
+    step_once(op)  # the preflight
     step_once(op)
     operations.cancel(op=op, actor=people["operator"])
     run_all()
