@@ -222,7 +222,8 @@ def test_a_401_is_tried_once_more_with_a_fresh_kubeconfig(azure):
 
 
 def test_observe_follows_pages_and_gives_kind_and_version(cluster, azure):
-    azure.objects |= {f"/api/v1/namespaces/n/pods/p{i}": {"metadata": {"name": f"p{i}"}} for i in range(1101)}
+    pods = ({"metadata": {"name": f"p{i}", "labels": {"a": "b"}}} for i in range(1101))
+    azure.objects |= {f"/api/v1/namespaces/n/pods/{pod['metadata']['name']}": pod for pod in pods}
     found = cluster.observe("Pod", namespace="n", selector="a=b")
     assert len(found) == 1101
     assert (found[0]["kind"], found[0]["apiVersion"]) == ("Pod", "v1")
@@ -235,7 +236,7 @@ def test_observing_what_is_absent_gives_nothing(cluster, azure):
 
 
 def test_remove_takes_names_or_selectors_never_all_and_what_is_missing_is_fine(cluster, azure):
-    azure.objects["/api/v1/namespaces/n/configmaps/c"] = {"metadata": {"name": "c"}}
+    azure.objects["/api/v1/namespaces/n/configmaps/c"] = {"metadata": {"name": "c", "labels": {"a": "b"}}}
     cluster.remove("ConfigMap", namespace="n", selector="a=b")
     assert azure.objects == {}
     cluster.remove("ConfigMap", namespace="n", name="c")
@@ -253,7 +254,7 @@ def test_logs_of_a_container_that_has_none_yet_are_empty(cluster, azure):
 
 
 def test_scale_annotate_and_proxy_reach_their_paths(cluster, azure):
-    azure.objects["/api/v1/namespaces/n/pods/p"] = {"metadata": {"name": "p"}}
+    azure.objects["/api/v1/namespaces/n/pods/p"] = {"metadata": {"name": "p", "labels": {"a": "b"}}}
     cluster.scale("n", "web", 3)
     assert azure.objects["/apis/apps/v1/namespaces/n/deployments/web/scale"]["spec"] == {"replicas": 3}
     cluster.annotate("n", "a=b", "slipway.dev/seen", "1")
