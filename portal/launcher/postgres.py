@@ -50,7 +50,7 @@ def server() -> Iterator[str | None]:
             **who,
         )
         try:
-            _wait(Path(folder) / ".s.PGSQL.5432", process)
+            _wait(data / "postmaster.pid", process)
             yield f"postgresql://slipway@/slipway?host={folder}"
         finally:
             process.terminate()
@@ -67,9 +67,10 @@ def _other_user(folder: str) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _wait(socket: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait(note: Path, process: subprocess.Popen[bytes]) -> None:
+    """The socket is there before the server answers; its own note says when it is ready."""
     until = time.monotonic() + READY_SECONDS
-    while not socket.exists():
+    while not (note.exists() and "ready" in note.read_text().split()):
         if process.poll() is not None or time.monotonic() > until:
             raise RuntimeError("PostgreSQL did not start")
         time.sleep(0.05)

@@ -62,11 +62,9 @@ def place(row: Deployment, kind: str, name: str = "", group: str = "/api/v1") ->
 
 
 def put_pod(azure: Azure, row: Deployment, name: str, status: dict[str, Any]) -> None:
-    meta = {"name": name, "namespace": row.namespace, "labels": {"slipway.dev/deployment": str(row.pk)}}
-    azure.objects[place(row, "pods", name)] = azure.objects[f"/api/v1/pods/{name}"] = {
-        "metadata": meta,
-        "status": status,
-    }
+    labels = {"slipway.dev/deployment": str(row.pk), "slipway.dev/revision": str(row.revision)}
+    meta = {"name": name, "namespace": row.namespace, "labels": labels}
+    azure.objects[place(row, "pods", name)] = {"metadata": meta, "status": status}
 
 
 def crash(code: int = 3, container: str = "server") -> dict[str, Any]:

@@ -128,7 +128,7 @@ def environment(state: Path, block: str) -> dict[str, str]:
     return {f"SANDBOX_{name}": value for name, value in given.items()}
 
 
-async def until(what: Callable[[], Any], seconds: float = 15) -> Any:
+async def until(what: Callable[[], Any], seconds: float = 40) -> Any:
     """Wait until `what` gives something true, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
