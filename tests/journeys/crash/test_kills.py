@@ -46,8 +46,8 @@ class Death:
 
     def strike(self) -> None:
         """Now."""
+        self.at = time.monotonic()  # before it: a caller may notice at once
         os.kill(self._pid, signal.SIGKILL)
-        self.at = time.monotonic()
 
     def when_noted(self, pattern: str) -> threading.Thread:
         """The moment the clusters' log has a change of what matches; join it to know that it happened."""
