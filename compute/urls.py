@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from django.urls import path
 
-from compute import api, views
+from compute import views
+from compute.api import access, checks, offers, targets
 
 HOME = "workspaces/<slug:workspace>"
 ONE = f"{HOME}/compute-targets/<str:name>"
 api_urls = [
-    path(f"{HOME}/compute-targets/", api.ComputeTargets.as_view(), name="api-compute-list"),
-    path(f"{HOME}/compute-targets/attach/", api.Attach.as_view(), name="api-compute-attach"),
-    path(f"{HOME}/compute-targets/preflight/", api.Preflight.as_view(), name="api-compute-preflight"),
-    path(f"{ONE}/", api.ComputeTargetDetail.as_view(), name="api-compute"),
-    path(f"{ONE}/scale/", api.Scale.as_view(), name="api-compute-scale"),
-    path(f"{ONE}/adopt/", api.Adopt.as_view(), name="api-compute-adopt"),
-    path(f"{ONE}/detach/", api.Detach.as_view(), name="api-compute-detach"),
-    path(f"{ONE}/credentials/", api.Credentials.as_view(), name="api-compute-credentials"),
-    path(f"{HOME}/vm-sizes/", api.VmSizes.as_view(), name="api-vm-sizes"),
-    path(f"{HOME}/clusters/", api.Clusters.as_view(), name="api-clusters"),
+    path(f"{HOME}/compute-targets/", targets.ComputeTargets.as_view(), name="api-compute-list"),
+    path(f"{HOME}/compute-targets/attach/", targets.Attach.as_view(), name="api-compute-attach"),
+    path(f"{HOME}/compute-targets/preflight/", checks.Preflight.as_view(), name="api-compute-preflight"),
+    path(f"{ONE}/", targets.ComputeTargetDetail.as_view(), name="api-compute"),
+    path(f"{ONE}/scale/", targets.Scale.as_view(), name="api-compute-scale"),
+    path(f"{ONE}/adopt/", targets.Adopt.as_view(), name="api-compute-adopt"),
+    path(f"{ONE}/detach/", access.Detach.as_view(), name="api-compute-detach"),
+    path(f"{ONE}/credentials/", access.Credentials.as_view(), name="api-compute-credentials"),
+    path(f"{HOME}/vm-sizes/", offers.VmSizes.as_view(), name="api-vm-sizes"),
+    path(f"{HOME}/clusters/", offers.Clusters.as_view(), name="api-clusters"),
 ]
 PAGES = "w/<slug:workspace>/compute"
 page_urls = [

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import preflight
+from compute.api.findings import PreflightOut, told
 from compute.steps import connection
 from portal import actions, api, http, outbound, queries
 from portal.credentials import CLOUDS, NEEDED
@@ -73,23 +73,6 @@ class SettingsIn(http.Shape):
     authority_host = serializers.CharField(max_length=500, required=False, allow_blank=True)
 
 
-class FindingOut(http.Shape):
-    """One result of a test."""
-
-    code = serializers.CharField()
-    level = serializers.ChoiceField(choices=["error", "warning", "ok"])
-    message = serializers.CharField()
-    fix = serializers.CharField(allow_blank=True)
-    facts = serializers.DictField()
-
-
-class TestOut(http.Shape):
-    """All findings, and whether none of them is an error."""
-
-    findings = FindingOut(many=True)
-    passes = serializers.BooleanField()
-
-
 SECRET_EXAMPLE = OpenApiExample(
     "A client secret",
     value={"credential": {
@@ -133,13 +116,11 @@ class WorkspaceDetail(http.ApiView):
 class ConnectionTest(http.ApiView):
     """The connection to Azure."""
 
-    @extend_schema(request=None, responses=TestOut, examples=[TEST_EXAMPLE])
+    @extend_schema(request=None, responses=PreflightOut, examples=[TEST_EXAMPLE])
     def post(self, request: Request, workspace: str) -> Response:
         """Test it: token, subscription, resource group, and what is permitted or missing. It takes up to 15 s."""
         home = queries.workspace(actor=self.actor(request), slug=workspace, needs=Role.OWNER)
-        findings = connection.connection_findings(workspace=home)
-        told = [finding.as_dict() for finding in findings]
-        return Response({"findings": told, "passes": preflight.passes(findings)})
+        return Response(told(connection.connection_findings(workspace=home)))
 
 
 def update(home: Any, actor: Any, wish: dict[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""REST doors of compute: one file per theme, shapes and wishes apart."""

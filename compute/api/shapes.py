@@ -1,0 +1,105 @@
+"""What REST answers about a compute target, and where to follow a long job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from compute import cost, sizes
+from compute.types import ComputeState, Purpose
+from portal import http
+
+
+class DriftOut(http.Shape):
+    """One thing that Azure has otherwise than it is wanted here."""
+
+    code = serializers.CharField()
+    configured = serializers.CharField()
+    azure = serializers.CharField()
+    message = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
+class CostOut(http.Shape):
+    """The estimate for the nodes of all pools; null where a price is not known, 0 while the cluster is stopped."""
+
+    usd_hour = serializers.FloatField(allow_null=True)
+    usd_month = serializers.FloatField(allow_null=True)
+    prices_from = serializers.DateField()
+
+
+class TargetOut(http.Shape):
+    """A compute target as REST shows it."""
+
+    name = serializers.CharField()
+    state = serializers.ChoiceField(choices=ComputeState.choices)
+    reason = serializers.CharField()
+    is_attached = serializers.BooleanField()
+    purpose = serializers.ChoiceField(choices=Purpose.choices)
+    generation = serializers.IntegerField()
+    cluster_id = serializers.CharField()
+    subscription_id = serializers.CharField()
+    resource_group = serializers.CharField()
+    cluster_name = serializers.CharField()
+    region = serializers.CharField()
+    vm_size = serializers.CharField()
+    node_count = serializers.IntegerField()
+    vcpus = serializers.IntegerField(help_text="Of one node.")
+    memory_gb = serializers.FloatField(help_text="Of one node.")
+    gpus = serializers.IntegerField(help_text="Of one node.")
+    total_vcpus = serializers.IntegerField()
+    usd_hour = serializers.FloatField(allow_null=True, help_text=f"Estimate, prices of {sizes.PRICES_FROM}.")
+    cost = CostOut()
+    kubernetes_version = serializers.CharField()
+    config = serializers.JSONField()
+    tags = serializers.JSONField()
+    drift = DriftOut(many=True)
+    observed = serializers.JSONField()
+    observed_at = serializers.DateTimeField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField(allow_null=True)
+    operation = serializers.UUIDField(required=False, allow_null=True)
+
+
+class AcceptedOut(http.Shape):
+    """Where to follow the long job."""
+
+    operation = serializers.UUIDField()
+    state = serializers.CharField()
+    kind = serializers.CharField()
+    target = serializers.CharField()
+    url = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+DERIVED = ("created_by", "operation", "usd_hour", "drift", "cost")
+
+
+def target_json(target: Any) -> dict[str, Any]:
+    """A compute target without its operation."""
+    names = [str(name) for name in TargetOut().fields if str(name) not in DERIVED]
+    return {
+        **{name: getattr(target, name) for name in names},
+        "usd_hour": usd_hour(target),
+        "drift": target.observed.get("drift") or [],
+        "cost": cost_of(target),
+        "created_by": target.created_by.username if target.created_by else None,
+    }
+
+
+def cost_of(target: Any) -> dict[str, Any]:
+    """The estimate for all pools as they are wanted, the others as Azure was seen to have them."""
+    seen, main = target.observed.get("pools") or [], target.observed.get("pool")
+    pools = [(target.vm_size, target.node_count), *((size, int(count)) for name, size, count in seen if name != main)]
+    is_stopped = str(target.observed.get("power_state") or "").lower() == "stopped"
+    return cost.estimate(pools=pools, region=target.region, is_stopped=is_stopped)
+
+
+def usd_hour(target: Any) -> float | None:
+    """The estimated price of the target's nodes; None where it is unknown."""
+    try:
+        size = sizes.find(target.vm_size)
+    except (sizes.UnknownSize, sizes.FpgaSize):
+        return None
+    return sizes.price(size=size, count=target.node_count, region=target.region)
