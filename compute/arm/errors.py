@@ -127,8 +127,9 @@ def words(error: Any) -> tuple[str, str]:
         return "", ""
     code, message, details = (_get(error, name) for name in ("code", "message", "details"))
     inner = [words(detail) for detail in details] if isinstance(details, list) else []
-    causes = [text for _, text in inner if text and text not in str(message or "")]
-    return str(code or ""), ": ".join([str(message or "").strip(), *causes[:2]]).strip(": ")
+    said = str(message or "").strip()
+    causes = [text if sign in text else f"{text} ({sign})" for sign, text in inner if text and text not in said]
+    return str(code or ""), ": ".join([said.rstrip(".") if causes else said, *causes[:2]]).strip(": ")
 
 
 def _get(error: Any, name: str) -> Any:

@@ -84,8 +84,8 @@ def test_secrets_are_in_no_repr():
 def test_errors_are_read_wrapped_and_unwrapped_with_their_inner_cause():
     inner = {"code": "Deep", "message": "disk is full"}
     body = {"code": "Outer", "message": "failed", "details": [inner], "subcode": ""}
-    assert errors.body_words(body) == ("Outer", "failed: disk is full")
-    assert errors.body_words({"error": body}) == ("Outer", "failed: disk is full")
+    assert errors.body_words(body) == ("Outer", "failed: disk is full (Deep)")
+    assert errors.body_words({"error": body}) == ("Outer", "failed: disk is full (Deep)")
     assert errors.body_words("<html>") == ("", "")
 
 

@@ -130,7 +130,7 @@ def test_a_late_failure_in_a_200_ends_with_the_innermost_reason(status, call, az
     outer = {"code": "CreateVMSSAgentPoolFailed", "message": "pool failed", "details": [{**inner, "details": None}]}
     azure.fail("poll", (200, poll_of(status, error=outer)))
     run_all()
-    assert "pool failed: Cores needed 12, left 4" in ended("Failed").error["detail"]
+    assert "pool failed: Cores needed 12, left 4 (QuotaExceeded)" in ended("Failed").error["detail"]
     assert "Cores needed 12" in call("reader", "get", f"{CLUSTER}one/").data["reason"]
     assert len(puts(azure)) == 1
 
