@@ -6,15 +6,9 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from compute import rights
 from compute.preflight import ERROR, OK, WARNING
 from compute.types import ClusterView, Finding
-
-CLUSTER = "Microsoft.ContainerService/managedClusters"
-ATTACH_ACTIONS = (f"{CLUSTER}/read", f"{CLUSTER}/listClusterUserCredential/action")
-AUTHORIZE_ACTIONS = (*ATTACH_ACTIONS, f"{CLUSTER}/write")
-ATTACH_ROLE = "Azure Kubernetes Service Cluster User Role"
-AUTHORIZE_ROLE = "Azure Kubernetes Service Contributor Role"
-INSIDE_ROLE = "Azure Kubernetes Service RBAC Cluster Admin"
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def turned_away(name: str, cluster_id: str, detail: str, is_entra: bool) -> list
 
 def _inside_fix(cluster_id: str, is_entra: bool) -> str:
     if is_entra:
-        return f'az role assignment create --assignee APP_ID --role "{INSIDE_ROLE}" --scope {cluster_id}'
+        return rights.grant(rights.INSIDE_ROLE, cluster_id)
     return "Bind its account to the role cluster-admin."
 
 

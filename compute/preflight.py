@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from compute import sizes
+from compute import rights, sizes
 from compute.types import Finding, Offer, Subnet, Usage
 from portal.problems import Problem
 
@@ -18,15 +18,6 @@ FLAT_PODS = 30  # pods a node in a flat network: each has an address of the subn
 SERVICE_CIDR, POD_CIDR = "10.0.0.0/16", "10.244.0.0/16"  # Azure's defaults
 ERROR, WARNING, OK = "error", "warning", "ok"
 SHOWN = 5
-CREATE_ACTIONS = (
-    "Microsoft.ContainerService/managedClusters/read",
-    "Microsoft.ContainerService/managedClusters/write",
-    "Microsoft.ContainerService/managedClusters/listClusterUserCredential/action",
-)
-JOIN_ACTION = "Microsoft.Network/virtualNetworks/subnets/join/action"
-ASSIGN_ACTION = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
-ASSIGN_ROLE = "Managed Identity Operator"
-CLUSTER_ROLE, JOIN_ROLE = "Azure Kubernetes Service Contributor Role", "Network Contributor"
 MORE_QUOTA = "Ask for more quota in the Azure portal (Quotas, Compute), or take fewer or smaller nodes."
 
 
@@ -132,10 +123,10 @@ def group(is_there: bool, name: str, region: str) -> list[Finding]:
     return [Finding("resource_group_missing", ERROR, words, fix)]
 
 
-def allows(rights: Iterable[Mapping[str, Any]], action: str) -> bool:
+def allows(rows: Iterable[Mapping[str, Any]], action: str) -> bool:
     """Whether rows of Azure's permissions permit an action: one row has it and does not take it back."""
     return any(
-        _meets(row.get("actions") or [], action) and not _meets(row.get("notActions") or [], action) for row in rights
+        _meets(row.get("actions") or [], action) and not _meets(row.get("notActions") or [], action) for row in rows
     )
 
 
@@ -143,14 +134,13 @@ def _meets(patterns: Iterable[str], action: str) -> bool:
     return any(fnmatch.fnmatchcase(action.lower(), str(pattern).lower()) for pattern in patterns)
 
 
-def permitted(rights: Sequence[Mapping[str, Any]], actions: Sequence[str], scope: str, role: str) -> list[Finding]:
+def permitted(rows: Sequence[Mapping[str, Any]], actions: Sequence[str], scope: str, role: str) -> list[Finding]:
     """Whether the credential may do all actions at a scope, with the role that would permit them."""
-    missing = [action for action in actions if not allows(rights, action)]
+    missing = [action for action in actions if not allows(rows, action)]
     if not missing:
         return [Finding("permitted", OK, f"The workspace's identity may do what is needed on {scope}.")]
     words = f"The workspace's identity may not do {', '.join(missing)} on {scope}."
-    command = f'az role assignment create --assignee APP_ID --role "{role}" --scope {scope}'
-    fix = f'Give it the role "{role}" there: {command}'
+    fix = f'Give it the role "{role}" there: {rights.grant(role, scope)}'
     return [Finding("permission_missing", ERROR, words, fix, {"missing": missing, "scope": scope, "role": role})]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compute import actions, attach_checks, options, preflight, queries, sizes
+from compute import actions, attach_checks, options, preflight, queries, rights, sizes
 from compute.arm import Arm, ArmDenied, ArmNotFound
 from compute.attach_checks import Note, covers
 from compute.cluster import Unauthorized
@@ -82,8 +82,8 @@ def attach_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Findi
 
 def cluster_findings(target: ComputeTarget, arm: Arm, wanted: str) -> tuple[ClusterView | None, list[Finding], Trouble]:
     """The cluster, all findings about it, and what may pass by itself. `target` may be a row not yet saved."""
-    rights = lambda: arm.reads.rights(target.cluster_id)  # noqa: E731  (a read among others)
-    answers = checks.ask(arm, {"view": lambda: view_of(target, arm), "rights": rights})
+    reads = {"view": lambda: view_of(target, arm), "rights": lambda: arm.reads.rights(target.cluster_id)}
+    answers = checks.ask(arm, reads)
     if "denied" in answers:
         return None, [answers["denied"]], None
     view = answers["view"]
@@ -102,17 +102,15 @@ def cluster_findings(target: ComputeTarget, arm: Arm, wanted: str) -> tuple[Clus
     return view, [*there, *may, *outside], trouble
 
 
-def _permission(rights: Any, target: ComputeTarget, wanted: str) -> list[Finding]:
-    if isinstance(rights, ArmNotFound):
+def _permission(rows: Any, target: ComputeTarget, wanted: str) -> list[Finding]:
+    if isinstance(rows, ArmNotFound):
         return []
-    if isinstance(rights, Problem | Retryable):
-        return [preflight.unknown("permission_unknown", "What the workspace's identity may do", rights.detail)]
+    if isinstance(rows, Problem | Retryable):
+        return [preflight.unknown("permission_unknown", "What the workspace's identity may do", rows.detail)]
     needed, role = (
-        (attach_checks.AUTHORIZE_ACTIONS, attach_checks.AUTHORIZE_ROLE)
-        if wanted
-        else (attach_checks.ATTACH_ACTIONS, attach_checks.ATTACH_ROLE)
+        (rights.AUTHORIZE_ACTIONS, rights.CLUSTER_ROLE) if wanted else (rights.ATTACH_ACTIONS, rights.ATTACH_ROLE)
     )
-    return preflight.permitted(rights, needed, target.cluster_id, role)
+    return preflight.permitted(rows, needed, target.cluster_id, role)
 
 
 def _outside(target: ComputeTarget, arm: Arm, view: ClusterView, wanted: str) -> tuple[list[Finding], Trouble]:
@@ -177,7 +175,7 @@ def _inside_findings(target: ComputeTarget, view: ClusterView, seen: Any) -> lis
         return []
     if isinstance(seen, ArmDenied) or (isinstance(seen, Problem) and seen.code.startswith("azure")):
         words = f"Azure does not hand out the credential of {view.name}: {seen.detail}"
-        return [Finding("credential_refused", preflight.ERROR, words, f'Give the role "{attach_checks.ATTACH_ROLE}".')]
+        return [Finding("credential_refused", preflight.ERROR, words, f'Give the role "{rights.ATTACH_ROLE}".')]
     if isinstance(seen, Unauthorized):
         return attach_checks.turned_away(view.name, target.cluster_id, seen.detail, view.is_entra)
     if isinstance(seen, Problem | Retryable):

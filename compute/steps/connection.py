@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compute import preflight, queries
-from compute.arm import Arm, rights
+from compute import preflight, queries, rights
+from compute.arm import Arm
 from compute.steps.preflight import CAP_SECONDS, gather
 from compute.types import Finding
 from portal import credentials
@@ -79,7 +79,8 @@ def _subscription(answer: Any, workspace: Workspace) -> list[Finding]:
         return [Finding("azure_unreachable", ERROR, answer.detail, "Check the ARM endpoint and the network to it.")]
     if isinstance(answer, Problem):
         words = f"The credential does not see the subscription {name}: {answer.detail}"
-        fix = f"Give it a role there, or correct the subscription: {_command('APP_ID', rights.READER, _scope(name))}"
+        command = rights.grant(rights.READER, f"/subscriptions/{name}")
+        fix = f"Give it a role there, or correct the subscription: {command}"
         return [Finding("subscription_not_visible", ERROR, words, fix)]
     state = str(answer.get("state") or "Enabled")
     words = f"The subscription {answer.get('displayName') or name} is visible ({state})."
@@ -108,18 +109,5 @@ def _deed(rows: Sequence[Mapping[str, Any]], deed: rights.Deed, scope: str, who:
         return Finding("permitted", OK, f"May {deed.name} on {scope}.", facts=facts)
     needs = not deed.is_optional or (deed.name == "build images" and has_registry)
     words = f"Missing: {', '.join(missing)} on {scope}. Without it the portal cannot {deed.name}."
-    fix = f'Give the role "{deed.role}" there: {_command(who, deed.role, scope)}'
+    fix = f'Give the role "{deed.role}" there: {rights.grant(deed.role, scope, who)} {deed.instead}'.strip()
     return Finding("permission_missing", ERROR if needs else WARNING, words, fix, {**facts, "missing": missing})
-
-
-def _command(who: str, role: str, scope: str) -> str:
-    return f'az role assignment create --assignee {who} --role "{role}" --scope {scope}'
-
-
-def _scope(subscription_id: str) -> str:
-    return f"/subscriptions/{subscription_id}"
-
-
-def custom_roles(*, subscription_id: str, resource_group: str) -> list[dict[str, Any]]:
-    """The least privilege as role definitions: one for the subscription, one for the resource group."""
-    return rights.custom_roles(subscription_id, resource_group)

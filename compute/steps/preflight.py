@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from django.core.cache import cache
 
-from compute import actions, options, preflight, queries, sizes
+from compute import actions, options, preflight, queries, rights, sizes
 from compute.arm import Arm, ArmDenied, ArmNotFound
 from compute.models import ComputeTarget
 from compute.steps.waiting import arm_for, patient, target_of, view_of
@@ -202,18 +202,17 @@ def _failed(answer: Any) -> bool:
 
 
 def _group_findings(answers: Answers, wish: Wish) -> list[Finding]:
-    there, rights, findings = answers["group"], answers["rights"], []
+    there, rows, findings = answers["group"], answers["rights"], []
     if _failed(there):
         findings.append(preflight.unknown("group_unknown", f"The resource group {wish.resource_group}", there.detail))
     else:
         findings += preflight.group(there, wish.resource_group, wish.region)
-    if there is False or isinstance(rights, ArmNotFound):
+    if there is False or isinstance(rows, ArmNotFound):
         return findings
-    if _failed(rights):
+    if _failed(rows):
         what = "What the workspace's identity may do"
-        return [*findings, preflight.unknown("permission_unknown", what, rights.detail)]
-    wanted = (preflight.CREATE_ACTIONS, wish.group_id, preflight.CLUSTER_ROLE)
-    return [*findings, *preflight.permitted(rights, *wanted)]
+        return [*findings, preflight.unknown("permission_unknown", what, rows.detail)]
+    return [*findings, *preflight.permitted(rows, rights.CREATE_ACTIONS, wish.group_id, rights.CLUSTER_ROLE)]
 
 
 def size_findings(answers: Answers, wish: Wish) -> list[Finding]:
@@ -253,16 +252,16 @@ def _version_findings(answers: Answers, wish: Wish) -> list[Finding]:
 
 
 def _identity_findings(answers: Answers, wish: Wish) -> list[Finding]:
-    rights, identity = answers.get("identity"), str(wish.options.get("identity") or "")
+    rows, identity = answers.get("identity"), str(wish.options.get("identity") or "")
     if not identity:
         return []
-    if isinstance(rights, ArmNotFound):
+    if isinstance(rows, ArmNotFound):
         fix = "Give the resource id of a user-assigned identity, or leave it out for one of the cluster's own."
         return [Finding("identity_missing", preflight.ERROR, f"There is no identity {identity}.", fix)]
-    if isinstance(rights, Problem | Retryable):
+    if isinstance(rows, Problem | Retryable):
         what = f"Whether the cluster may have the identity {identity}"
-        return [preflight.unknown("identity_unknown", what, rights.detail)]
-    return preflight.permitted(rights or [], (preflight.ASSIGN_ACTION,), identity, preflight.ASSIGN_ROLE)
+        return [preflight.unknown("identity_unknown", what, rows.detail)]
+    return preflight.permitted(rows or [], (rights.ASSIGN_ACTION,), identity, rights.ASSIGN_ROLE)
 
 
 def _network_findings(answers: Answers, wish: Wish) -> list[Finding]:
@@ -274,17 +273,16 @@ def _network_findings(answers: Answers, wish: Wish) -> list[Finding]:
 
 
 def _subnet_findings(answers: Answers, wish: Wish) -> list[Finding]:
-    found, rights, wanted = answers["subnet"], answers.get("join"), str(wish.options["subnet_id"])
+    found, rows, wanted = answers["subnet"], answers.get("join"), str(wish.options["subnet_id"])
     if _failed(found):
         return [preflight.unknown("subnet_unknown", f"The subnet {wanted}", found.detail)]
     is_flat = wish.options.get("network_mode") == "flat"
     findings = preflight.subnet(found, wanted, region=wish.region, count=wish.count, is_flat=is_flat)
-    if found is None or rights is None:
+    if found is None or rows is None:
         return findings
-    if _failed(rights):
-        return [*findings, preflight.unknown("join_unknown", f"Whether nodes may join {wanted}", rights.detail)]
-    joins = preflight.permitted(rights, (preflight.JOIN_ACTION,), wanted, preflight.JOIN_ROLE)
-    return [*findings, *joins]
+    if _failed(rows):
+        return [*findings, preflight.unknown("join_unknown", f"Whether nodes may join {wanted}", rows.detail)]
+    return [*findings, *preflight.permitted(rows, (rights.JOIN_ACTION,), wanted, rights.JOIN_ROLE)]
 
 
 def wish_findings(*, workspace: Workspace, wish: Mapping[str, Any]) -> list[Finding]:

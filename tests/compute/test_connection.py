@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from compute import queries
-from compute.arm import rights, session
-from compute.steps.connection import connection_findings, custom_roles
+from compute import queries, rights
+from compute.arm import ArmRefused, session
+from compute.steps.connection import connection_findings
 from portal.models import Workspace
 from tests import factories
 from tests.sandbox.arm.cloud import CLIENT, GROUP, SECRET, SUB, Cloud
 
 ON_SUB, ON_GROUP = f"/subscriptions/{SUB}", f"/subscriptions/{SUB}/resourceGroups/{GROUP}"
-ROLES = custom_roles(subscription_id=SUB, resource_group=GROUP)
+ROLES = rights.custom_roles(SUB, GROUP)
 LEAST = [{"scope": role["AssignableScopes"][0], "actions": role["Actions"]} for role in ROLES]
 
 
@@ -68,6 +68,24 @@ def test_each_thing_that_is_not_permitted_is_named_with_role_scope_and_command(h
     assert found.message.startswith(f"Missing: {deed.actions[-1]} on {ON_GROUP}.")
     command = f'az role assignment create --assignee {CLIENT} --role "{deed.role}" --scope {ON_GROUP}'
     assert command in found.fix
+
+
+def test_with_the_custom_roles_a_provider_can_be_registered(home, cloud):
+    cloud.principal(*LEAST)
+    cloud.admin("PUT", "arm/providers/Microsoft.Network", {"state": "NotRegistered"})
+    queries.arm_of(home).register("Microsoft.Network")
+    place = f"{ON_SUB}/providers/Microsoft.Network"
+    assert cloud.ask("GET", place).json()["registrationState"] in ("Registering", "Registered")
+
+
+def test_without_the_right_to_register_providers_a_warning_tells_the_other_way(home, cloud):
+    actions = [action for action in LEAST[0]["actions"] if not action.endswith("/register/action")]
+    cloud.principal({"scope": ON_SUB, "actions": actions}, LEAST[1])
+    (found,) = [each for each in connection_findings(workspace=home) if each.level != "ok"]
+    assert (found.level, found.facts["deed"]) == ("warning", "register resource providers")
+    assert "az provider register --namespace Microsoft.ContainerService" in found.fix
+    with pytest.raises(ArmRefused, match="register/action"):
+        queries.arm_of(home).register("Microsoft.Network")
 
 
 def test_what_a_role_takes_back_is_missing(home, cloud):

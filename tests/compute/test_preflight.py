@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from compute import preflight
+from compute import preflight, rights
 from compute.models import ComputeTarget
 from compute.steps import preflight as steps
 from compute.types import Finding, Offer, Subnet, Usage, VmSize
@@ -92,7 +92,7 @@ def test_permissions_follow_wildcards_and_what_is_taken_back(rows, action, expec
 
 def test_a_missing_permission_names_the_action_the_role_and_the_scope():
     rows = [{"actions": ["*/read"]}]
-    (found,) = preflight.permitted(rows, preflight.CREATE_ACTIONS, "/subscriptions/s", preflight.CLUSTER_ROLE)
+    (found,) = preflight.permitted(rows, rights.CREATE_ACTIONS, "/subscriptions/s", rights.CLUSTER_ROLE)
     assert "managedClusters/write" in found.message
     assert "managedClusters/read" not in found.message
     assert 'az role assignment create --assignee APP_ID --role "Azure Kubernetes' in found.fix

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandParser
 
-from compute.steps.connection import custom_roles
+from compute import rights
 
 PARTS = ("subscription", "group")
 
@@ -26,5 +26,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """One JSON object."""
-        roles = custom_roles(subscription_id=options["subscription"], resource_group=options["resource_group"])
+        roles = rights.custom_roles(options["subscription"], options["resource_group"])
         self.stdout.write(json.dumps(roles[PARTS.index(options["part"])], indent=2))
