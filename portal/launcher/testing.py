@@ -7,15 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from portal.launcher import postgres
 from portal.launcher.processes import ROOT, with_no_proxy
 
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|deselected)")
-NEVER_INHERITED = ("SLIPWAY_", "DATABASE_URL", "ARM_", "DJANGO_")
+NEVER_INHERITED = ("SLIPWAY_", "DATABASE_URL", "ARM_", "DJANGO_", "PYTHONDONTWRITEBYTECODE")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
 MEASURED = [sys.executable, "-m", "coverage", "run", *PYTEST[1:]]
 STORIES = "journey or browser"
@@ -35,17 +36,20 @@ class Result:
         """Whether something ran and nothing went wrong."""
         return self.counts["passed"] > 0 and not self.counts["failed"] and not self.complaints
 
+    def add(self, other: Result) -> None:
+        """Count another run in."""
+        self.counts += other.counts
+        self.complaints += other.complaints
+
 
 def run(words: list[str]) -> int:
     """Run everything, or what `words` name (passed to pytest). 0 when all is well."""
     required = [name for name in os.environ.get("SLIPWAY_REQUIRE", "").split(",") if name]
-    result = Result()
     if words:
-        _pytest(result, "", [*PYTEST, *words], {}, required)
-        return 0 if result.is_good else 1
-    result.complaints += [f"{name} is required and not installed" for name in required if _is_missing(name)]
-    _everything(result, required)
-    _coverage(result)
+        return 0 if _pytest("", [*PYTEST, *words], {}, required).is_good else 1
+    result = Result(complaints=[f"{name} is required and not installed" for name in required if _is_missing(name)])
+    result.add(_everything(required))
+    result.add(_coverage())
     for complaint in result.complaints:
         print(f"FAILED: {complaint}")
     failed = result.counts["failed"] or len(result.complaints)
@@ -53,15 +57,27 @@ def run(words: list[str]) -> int:
     return 0 if result.is_good else 1
 
 
-def _everything(result: Result, required: list[str]) -> None:
+def _everything(required: list[str]) -> Result:
     """The stories, which start whole portals, beside the rest on SQLite and then on PostgreSQL."""
     _coverage_tool("erase")
-    stories = threading.Thread(target=_pytest, args=(result, "stories", [*MEASURED, "-m", STORIES], {}, required))
-    stories.start()
     rest = [*MEASURED, "-m", f"not ({STORIES})"]
-    _pytest(result, "SQLite", rest, {}, required)
-    _on_postgres(result, [*rest, *WITHOUT_DATABASE], required)
-    stories.join()
+
+    def both_databases() -> Result:
+        result = _pytest("SQLite", rest, {}, required)
+        result.add(_on_postgres([*rest, *WITHOUT_DATABASE], required))
+        return result
+
+    return together(lambda: _pytest("stories", [*MEASURED, "-m", STORIES], {}, required), both_databases)
+
+
+def together(*jobs: Callable[[], Result]) -> Result:
+    """What jobs that run beside each other add up to. Raises what one of them raised, once all have ended."""
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        running = [pool.submit(job) for job in jobs]
+    total = Result()
+    for each in running:
+        total.add(each.result())
+    return total
 
 
 def _is_missing(name: str) -> bool:
@@ -73,45 +89,43 @@ def _env(extra: dict[str, str]) -> dict[str, str]:
     return with_no_proxy({**kept, "DJANGO_ALLOW_ASYNC_UNSAFE": "1", **extra})
 
 
-def _pytest(result: Result, title: str, command: list[str], extra: dict[str, str], required: list[str]) -> None:
-    """One run of pytest, shown as it goes; its counts and forbidden skips go to the result."""
-    last = ""
+def _pytest(title: str, command: list[str], extra: dict[str, str], required: list[str]) -> Result:
+    """One run of pytest, shown as it goes: its counts and forbidden skips."""
+    result, last = Result(), ""
     with subprocess.Popen(command, cwd=ROOT, env=_env(extra), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             print(f"{title:<8} {line}" if title else line, end="", flush=True)
             last = line.strip() or last
-            _note_skip(result, line, required)
+            result.complaints += _forbidden_skip(line, required)
     for number, word in COUNTS.findall(last):
         result.counts["failed" if word.startswith("error") else word] += int(number)
     if process.returncode and not result.counts["failed"]:
         result.complaints.append(f"pytest ({title}) ended with exit code {process.returncode}")
+    return result
 
 
-def _note_skip(result: Result, line: str, required: list[str]) -> None:
+def _forbidden_skip(line: str, required: list[str]) -> list[str]:
     if not line.startswith("SKIPPED"):
-        return
-    result.complaints += [
-        f"skipped although {name} is required: {line.strip()}" for name in required if name in line.lower()
-    ]
+        return []
+    return [f"skipped although {name} is required: {line.strip()}" for name in required if name in line.lower()]
 
 
-def _on_postgres(result: Result, words: list[str], required: list[str]) -> None:
+def _on_postgres(words: list[str], required: list[str]) -> Result:
     with postgres.server() as url:
         if url:
-            _pytest(result, "PostgreSQL", words, {"DATABASE_URL": url}, required)
-            return
+            return _pytest("PostgreSQL", words, {"DATABASE_URL": url}, required)
     print("== Tests on PostgreSQL: skipped, because no initdb is installed (apt-get install postgresql)")
-    if "postgres" in required:
-        result.complaints.append("the tests did not run on PostgreSQL, which is required here")
+    return Result(
+        complaints=["the tests did not run on PostgreSQL, which is required here"] if "postgres" in required else []
+    )
 
 
-def _coverage(result: Result) -> None:
+def _coverage() -> Result:
     print("== Coverage of our code", flush=True)
     _coverage_tool("combine", "-q")
     done = _coverage_tool("report", "--skip-covered", "--sort=cover")
     print(done.stdout[-6000:] + done.stderr)
-    if done.returncode:
-        result.complaints.append("coverage is below the number in pyproject.toml")
+    return Result(complaints=["coverage is below the number in pyproject.toml"] if done.returncode else [])
 
 
 def _coverage_tool(*words: str) -> subprocess.CompletedProcess[str]:
