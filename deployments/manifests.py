@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from compute.names import MANAGED, clean
 from deployments.config import DeploymentConfig
 
 Json = dict[str, Any]
-MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 HOME = "/srv/slipway"
 PORT = 5001
 USER = 1000
@@ -57,13 +56,6 @@ class DeploymentView:
     ca: str = ""
 
 
-def clean(text: str, most: int) -> str:
-    """A DNS label of at most `most` characters that starts with a letter."""
-    label = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    label = label if label[:1].isalpha() else f"d-{label}"
-    return label[:most].strip("-")
-
-
 def workload_name(deployment: Named) -> str:
     """The name of the Kubernetes Deployment and of what belongs to it; at most 63 characters."""
     return f"{clean(deployment.name, 40)}-{deployment.pk}"
@@ -72,11 +64,6 @@ def workload_name(deployment: Named) -> str:
 def service_name(deployment: Named) -> str:
     """The name of the headless Service whose EndpointSlices list the ready replicas."""
     return workload_name(deployment)
-
-
-def default_namespace(slug: str, workspace_id: int) -> str:
-    """The namespace of a workspace; no other workspace on the same cluster has it."""
-    return f"slipway-{clean(slug, 40)}-{workspace_id}"
 
 
 def selector(pk: int) -> str:

@@ -10,14 +10,13 @@ from compute import fit, queries
 from compute.attach_checks import Note
 from compute.cluster import Cluster
 from compute.models import ComputeTarget
+from compute.names import MANAGED, SELECTOR
 from compute.steps.waiting import patient, target_of
 from compute.types import ClusterView
 from portal.models import Operation
 from portal.types import Wait
 
 NAMESPACE = "slipway-system"
-LABELS = {"app.kubernetes.io/managed-by": "slipway"}
-SELECTOR = "app.kubernetes.io/managed-by=slipway"
 NOTE_PREFIX = "owner-"
 NEEDED = (("create", "namespaces", ""), ("create", "secrets", ""), ("patch", "deployments", "apps"))
 
@@ -64,14 +63,14 @@ def claim_cluster(op: Operation) -> Wait | None:
     """Leave a note in the cluster that says which workspace of which portal uses it, and as what."""
     target = target_of(op)
     cluster = queries.open_cluster(target)
-    meta = {"name": note_name(target), "namespace": NAMESPACE, "labels": LABELS}
+    meta = {"name": note_name(target), "namespace": NAMESPACE, "labels": MANAGED}
     data = {
         "workspace": target.workspace.slug, "compute_target": target.name, "id": str(target.pk),
         "installation": queries.installation(),
     }  # fmt: skip
     cluster.apply(
         [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": LABELS}},
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": MANAGED}},
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data},
         ]
     )

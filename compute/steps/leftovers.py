@@ -8,7 +8,8 @@ from typing import Any
 from compute import queries
 from compute.cluster import Cluster
 from compute.models import ComputeTarget
-from compute.steps.inside import LABELS, NAMESPACE, SELECTOR, note_name, old_note_name
+from compute.names import MANAGED, SELECTOR, gateway_namespace, workspace_namespace
+from compute.steps.inside import NAMESPACE, note_name, old_note_name
 from compute.steps.waiting import patient, target_of
 from compute.types import ComputeState
 from portal.models import Operation
@@ -45,6 +46,23 @@ class Thing:
         return {"kind": self.kind, "namespace": self.namespace, "name": self.name}
 
 
+@dataclass(frozen=True)
+class Marks:
+    """How one target's objects are known: namespaces, numbers of its deployments, notes, and its gateway's labels."""
+
+    gateway: str
+    home: str
+    workloads: frozenset[str]
+    deployments: frozenset[str]
+    notes: tuple[str, str]
+    owner: tuple[str, str]
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """Every namespace that the portal may have made for the target."""
+        return self.workloads | {self.gateway}
+
+
 @dataclass
 class Inventory:
     """What is ours, and the namespaces that stay because of what others have in them: {namespace: their objects}."""
@@ -63,13 +81,13 @@ class Inventory:
 
 def inventory(cluster: Cluster, target: ComputeTarget) -> Inventory:
     """Look through the cluster for what belongs to this target, and only to it."""
-    homes, found = _homes(target), Inventory()
+    mine, found = marks(target), Inventory()
     for kind in KINDS:
         for item in cluster.observe(kind, selector=SELECTOR):
-            if _is_ours(item, target, homes):
+            if _is_ours(item, mine):
                 found.ours.append(_thing(kind, item))
     managed = {item["metadata"]["name"] for item in cluster.observe("Namespace", selector=SELECTOR)}
-    for name in sorted(managed & {*homes, gateway_home(target)}):
+    for name in sorted(managed & mine.namespaces):
         theirs = _theirs(cluster, name, set(found.ours))
         if theirs:
             found.kept[name] = theirs
@@ -78,35 +96,29 @@ def inventory(cluster: Cluster, target: ComputeTarget) -> Inventory:
     return found
 
 
-def gateway_home(target: ComputeTarget) -> str:
-    """The namespace of the target's gateway."""
-    return f"slipway-gw-{target.workspace.slug[:38].strip('-')}-{target.pk}"
-
-
-def workspace_home(target: ComputeTarget) -> str:
-    """The namespace that a workspace's workloads have unless they name another."""
-    return f"slipway-{target.workspace.slug[:40].strip('-')}-{target.workspace_id}"
-
-
-def _homes(target: ComputeTarget) -> set[str]:
+def marks(target: ComputeTarget) -> Marks:
+    """How this target's objects are known; asks the database once, however many objects there are."""
     rows: Any = getattr(target, "deployments", None)
-    given = rows.values_list("namespace", flat=True) if rows is not None else []
-    return {workspace_home(target), *given}
+    given = list(rows.values_list("pk", "namespace")) if rows is not None else []
+    home = workspace_namespace(target.workspace.slug, target.workspace_id)
+    return Marks(
+        gateway=gateway_namespace(target.pk, target.workspace.slug), home=home,
+        workloads=frozenset({home, *(namespace for _, namespace in given)}),
+        deployments=frozenset(str(pk) for pk, _ in given), notes=(note_name(target), old_note_name(target)),
+        owner=(str(target.pk), target.workspace.slug),
+    )  # fmt: skip
 
 
-def _is_ours(item: dict[str, Any], target: ComputeTarget, homes: set[str]) -> bool:
+def _is_ours(item: dict[str, Any], mine: Marks) -> bool:
     meta = item["metadata"]
-    labels, namespace, name = meta.get("labels") or {}, meta.get("namespace", ""), meta["name"]
-    if namespace in (gateway_home(target), workspace_home(target)):
+    labels, namespace = meta.get("labels") or {}, meta.get("namespace", "")
+    if namespace in (mine.gateway, mine.home):
         return True
     if namespace == NAMESPACE:
-        return name in (note_name(target), old_note_name(target))
+        return meta["name"] in mine.notes
     if labels.get("slipway.dev/gateway"):
-        mine = (str(target.pk), target.workspace.slug)
-        return (labels["slipway.dev/gateway"], labels.get("slipway.dev/workspace")) == mine
-    rows: Any = getattr(target, "deployments", None)
-    number = str(labels.get("slipway.dev/deployment") or "")
-    return namespace in homes and number.isdigit() and rows is not None and rows.filter(pk=int(number)).exists()
+        return (labels["slipway.dev/gateway"], labels.get("slipway.dev/workspace")) == mine.owner
+    return namespace in mine.workloads and str(labels.get("slipway.dev/deployment") or "") in mine.deployments
 
 
 def _theirs(cluster: Cluster, namespace: str, ours: set[Thing]) -> list[Thing]:
@@ -115,7 +127,7 @@ def _theirs(cluster: Cluster, namespace: str, ours: set[Thing]) -> list[Thing]:
     for kind in THEIRS:
         for item in cluster.observe(kind, namespace=namespace):
             thing, meta = _thing(kind, item), item["metadata"]
-            is_followed = (kind == "Pod" and (meta.get("labels") or {}).items() >= LABELS.items()) or (
+            is_followed = (kind == "Pod" and (meta.get("labels") or {}).items() >= MANAGED.items()) or (
                 item.get("type") == "kubernetes.io/service-account-token"
             )
             if thing not in ours and not is_followed and (kind, thing.name) not in EVERYWHERE:

@@ -6,7 +6,8 @@ from django.db import transaction
 from django.db.models import Max
 
 from compute.models import ComputeTarget
-from deployments import archives, checks, manifests
+from compute.names import workspace_namespace
+from deployments import archives, checks
 from deployments.actions.models import read_script
 from deployments.config import DeploymentConfig
 from deployments.models import Artifact, Deployment, Revision
@@ -27,7 +28,7 @@ def deployment_create(
     config = check(workspace, target, spec)
     row = Deployment.objects.create(
         workspace=workspace, compute_target=target, name=name, wanted_replicas=config.first_replicas, created_by=actor,
-        namespace=config.namespace or manifests.default_namespace(workspace.slug, workspace.pk),
+        namespace=config.namespace or workspace_namespace(workspace.slug, workspace.pk),
     )  # fmt: skip
     _revise(row, spec, actor, spec.comment)
     return row

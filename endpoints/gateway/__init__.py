@@ -9,7 +9,6 @@ from endpoints.gateway.objects import (
     SELECTOR,
     install,
     name_of,
-    namespace_of,
     published,
 )
 from endpoints.gateway.view import EndpointView, GatewayView, VersionView
@@ -30,6 +29,5 @@ __all__ = [
     "held",
     "install",
     "name_of",
-    "namespace_of",
     "published",
 ]

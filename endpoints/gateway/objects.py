@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from compute.names import MANAGED, gateway_namespace
 from endpoints.gateway.files import PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
@@ -20,7 +21,6 @@ __all__ = [
     "SELECTOR",
     "install",
     "name_of",
-    "namespace_of",
     "published",
 ]
 
@@ -39,16 +39,11 @@ def name_of(target_id: int) -> str:
     return f"{COMPONENT}-{target_id}"
 
 
-def namespace_of(target_id: int, workspace: str) -> str:
-    """The gateway's own namespace: another workspace's gateway on the same cluster has another."""
-    return f"slipway-gw-{workspace[:38].strip('-')}-{target_id}"
-
-
 def install(view: GatewayView, files: Files) -> list[Json]:
     """Everything that a gateway is, in the order in which it can be applied."""
     boot = _boot()
     return [
-        _object(view, "v1", "Namespace", namespace_of(view.target_id, view.workspace), namespaced=False),
+        _object(view, "v1", "Namespace", gateway_namespace(view.target_id, view.workspace), namespaced=False),
         _object(view, "v1", "ServiceAccount", COMPONENT) | {"automountServiceAccountToken": False},
         *(part for namespace in view.namespaces for part in _rights(view, namespace)),
         *published(view, files),
@@ -72,7 +67,7 @@ def _encoded(texts: dict[str, str]) -> dict[str, str]:
 
 def _labels(view: GatewayView) -> dict[str, str]:
     return {
-        "app.kubernetes.io/managed-by": "slipway",
+        **MANAGED,
         "app.kubernetes.io/name": COMPONENT,
         "slipway.dev/workspace": view.workspace,
         "slipway.dev/gateway": str(view.target_id),
@@ -84,7 +79,7 @@ def _object(
 ) -> Json:
     metadata: Json = {"name": name, "labels": _labels(view)}
     if namespaced:
-        metadata["namespace"] = namespace or namespace_of(view.target_id, view.workspace)
+        metadata["namespace"] = namespace or gateway_namespace(view.target_id, view.workspace)
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
@@ -92,7 +87,7 @@ def _rights(view: GatewayView, namespace: str) -> list[Json]:
     """The companion may follow EndpointSlices where this gateway's replicas run, and nothing else."""
     group, name = "rbac.authorization.k8s.io", name_of(view.target_id)
     rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
-    own = namespace_of(view.target_id, view.workspace)
+    own = gateway_namespace(view.target_id, view.workspace)
     role = _object(view, f"{group}/v1", "Role", name, namespace=namespace) | {"rules": [rule]}
     binding = _object(view, f"{group}/v1", "RoleBinding", name, namespace=namespace) | {
         "roleRef": {"apiGroup": group, "kind": "Role", "name": name},

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from compute import queries as compute
 from compute.models import ComputeTarget
+from compute.names import gateway_namespace
 from endpoints import gateway as builder
 from endpoints import keys
 from endpoints.gateway import Files, GatewayView
@@ -159,7 +160,7 @@ def _store(mine: Gateway, **fields: Any) -> None:
 
 def nudge(cluster: Cluster, view: GatewayView, counter: int) -> None:
     """Change an annotation of the pods: their volumes follow at once then, not at the kubelet's next round."""
-    namespace = builder.namespace_of(view.target_id, view.workspace)
+    namespace = gateway_namespace(view.target_id, view.workspace)
     cluster.annotate(namespace, builder.SELECTOR, PUBLISHED, f"{counter}-{secrets.token_hex(2)}")
 
 
@@ -182,7 +183,7 @@ def is_ready(pod: dict[str, Any]) -> bool:
 
 def namespace(row: Gateway) -> str:
     """The gateway's namespace."""
-    return builder.namespace_of(row.compute_target_id, row.compute_target.workspace.slug)
+    return gateway_namespace(row.compute_target_id, row.compute_target.workspace.slug)
 
 
 def read(cluster: Cluster, row: Gateway, pod: dict[str, Any], path: str) -> bytes:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from compute import queries
 from compute.models import ComputeTarget
+from compute.names import workspace_namespace
 from compute.steps import leftovers, removal
-from deployments.manifests import default_namespace
-from endpoints.gateway.objects import namespace_of
+from deployments.models import Deployment
+from endpoints import gateway
 from portal.models import Operation
 
 ONE = "compute-targets/prod-1/"
 OURS = {"app.kubernetes.io/managed-by": "slipway"}
+GATEWAY = {"jwks": "{}", "issuer": "slipway-scoring", "probe_secret": "s", "namespaces": ()}
 
 
 @pytest.fixture
@@ -33,13 +40,35 @@ def detach(call, run_all):
     return Operation.objects.get(kind="compute.detach")
 
 
-def test_the_namespaces_looked_into_are_those_that_gateway_and_workloads_have(target):
-    assert leftovers.gateway_home(target) == namespace_of(target.pk, target.workspace.slug)
-    assert leftovers.workspace_home(target) == default_namespace(target.workspace.slug, target.workspace_id)
+@pytest.mark.parametrize("slug", ["vision", "9_Lives", "a" * 39 + "-b" * 5])
+def test_the_namespaces_looked_into_are_those_that_gateway_and_workloads_have(target, slug):
+    target.workspace.slug = slug
+    found = leftovers.marks(target)
+    view = gateway.GatewayView(target_id=target.pk, workspace=slug, endpoints=(), **GATEWAY)
+    built = gateway.install(view, gateway.Files({}, {}, {}))
+    assert {each["metadata"].get("namespace", found.gateway) for each in built} == {found.gateway}
+    assert built[0]["metadata"]["name"] == found.gateway
+    assert found.home == workspace_namespace(slug, target.workspace_id)
+    assert re.fullmatch("[a-z][a-z0-9-]{0,62}", found.home)
+
+
+def test_looking_through_a_cluster_asks_the_database_as_often_for_many_objects_as_for_one(azure, target):
+    row = {"workspace": target.workspace, "compute_target": target, "name": "iris-v1", "namespace": "mine"}
+    mine = {**OURS, "slipway.dev/deployment": str(Deployment.objects.create(**row, revision=1).pk)}
+    cluster = queries.open_cluster(target)
+    asked = []
+    for number in (1, 20):
+        for each in range(number):
+            put(azure, "secrets", "mine", f"of-{each}", mine)
+        with CaptureQueriesContext(connection) as seen:
+            found = leftovers.inventory(cluster, target)
+        assert [each.namespace for each in found.ours].count("mine") == number
+        asked.append(len(seen))
+    assert asked[0] == asked[1] <= 3
 
 
 def test_what_a_detach_removes_is_listed_before_and_gone_after(call, azure, run_all, target):
-    home = leftovers.workspace_home(target)
+    home = leftovers.marks(target).home
     put(azure, "namespaces", "", home, OURS)
     put(azure, "secrets", home, "orphan", OURS)
     put(azure, "configmaps", home, "kube-root-ca.crt")
@@ -53,7 +82,7 @@ def test_what_a_detach_removes_is_listed_before_and_gone_after(call, azure, run_
 
 
 def test_a_namespace_with_something_of_others_stays_and_is_named(call, azure, run_all, target):
-    home = leftovers.workspace_home(target)
+    home = leftovers.marks(target).home
     put(azure, "namespaces", "", home, OURS)
     put(azure, "secrets", home, "orphan", OURS)
     put(azure, "persistentvolumeclaims", home, "theirs")
@@ -77,7 +106,7 @@ def test_the_objects_of_another_workspace_and_portal_are_left_alone(call, azure,
 
 def test_what_does_not_go_fails_the_detach_with_the_list(call, azure, run_all, target, monkeypatch):
     monkeypatch.setattr(leftovers, "LOOKS", 2)
-    home = leftovers.workspace_home(target)
+    home = leftovers.marks(target).home
     put(azure, "secrets", home, "stuck", OURS)
     azure.stuck = {f"/api/v1/namespaces/{home}/secrets/stuck"}
     op = detach(call, run_all)

@@ -10,6 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from compute.names import gateway_namespace
 from endpoints import gateway
 from endpoints.gateway import routes
 from endpoints.types import AuthMode
@@ -136,5 +137,5 @@ def test_a_forced_version_comes_before_the_split() -> None:
 
 
 def test_two_workspaces_on_one_cluster_have_two_gateways() -> None:
-    assert gateway.namespace_of(5, "a") != gateway.namespace_of(6, "b")
-    assert len(gateway.namespace_of(10**9, "w" * 50)) <= 63
+    assert gateway_namespace(5, "a") != gateway_namespace(6, "b")
+    assert len(gateway_namespace(10**9, "w" * 50)) <= 63
