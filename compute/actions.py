@@ -123,7 +123,8 @@ def compute_target_scale(
         )
     size, others = queries.pools(target=target)
     warnings = sizes.check_count(size=size, count=node_count, purpose=target.purpose, others=others)
-    warnings += fit.scale_warnings(target.observed.get("nodes") or [], node_count)
+    nodes = target.observed.get("nodes") or []
+    warnings += fit.scale_warnings(fit.of_pool(nodes, queries.first_pool(target)) or nodes, node_count)
     _refuse_if_busy(target)
     if target.state not in SCALABLE:
         raise NotScalable(f"{target.name} is {target.state}; it can be scaled when it is Succeeded.")

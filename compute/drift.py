@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from compute.types import ClusterView
+from compute.types import ClusterView, PoolView
 
 Row = dict[str, Any]
 
@@ -19,6 +19,36 @@ def differences(
     found += [] if is_attached else _autoscaler(config, view)
     old = {(row["code"], row["azure"]): row["since"] for row in before}
     return [row | {"since": old.get((row["code"], row["azure"]), now)} for row in found]
+
+
+def pool_differences(*, wanted: Iterable[Any], view: ClusterView, before: Iterable[Row], now: str) -> list[Row]:
+    """One row for each difference of a further node pool, named in `pool`; `wanted` are the rows of NodePool."""
+    if view.power_state.lower() != "running":
+        return []
+    found = [row | {"pool": pool.name} for pool in wanted for row in _pool(pool, view.node_pool(pool.name))]
+    old = {(row["code"], row.get("pool"), row["azure"]): row["since"] for row in before}
+    return [row | {"since": old.get((row["code"], row["pool"], row["azure"]), now)} for row in found]
+
+
+def _pool(wanted: Any, there: PoolView | None) -> list[Row]:
+    if there is None:
+        words = f"The node pool {wanted.name} was removed outside the portal."
+        return [_row("pool_missing", f"{wanted.count} × {wanted.vm_size}", "none", words)]
+    if there.is_stopped:
+        words = f"The node pool {wanted.name} is {there.power_state.lower()}."
+        return [_row("pool_power_state", "Running", there.power_state, words)]
+    if (there.min_count, there.max_count) != (wanted.min_count, wanted.max_count):
+        has, wish = _bounds(there), _bounds(wanted)
+        words = f"Azure has {has} for the node pool {wanted.name}; {wish} is wanted."
+        return [_row("pool_autoscaler", wish, has, words)]
+    if there.max_count is None and there.count != wanted.count:
+        words = f"Azure has {there.count} nodes in the node pool {wanted.name}; {wanted.count} are wanted."
+        return [_row("pool_count", str(wanted.count), str(there.count), words)]
+    return []
+
+
+def _bounds(pool: Any) -> str:
+    return "no autoscaler" if pool.max_count is None else f"an autoscaler from {pool.min_count} to {pool.max_count}"
 
 
 def _row(code: str, configured: str, azure: str, message: str) -> Row:

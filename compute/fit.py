@@ -41,15 +41,26 @@ def _asked(container: dict[str, Any]) -> tuple[float, float, float]:
 
 
 def nodes(found: Iterable[dict[str, Any]], pods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Nodes with what they can allocate and what is free after the pods on them, by name."""
+    """Nodes with what they can allocate, what is free after the pods on them, and which deployments those are of
+    ("workspace/id" in `runs`), by name.
+    """
     used: dict[str, list[float]] = {}
+    runs: dict[str, set[str]] = {}
     for pod in pods:
         name = (pod.get("spec") or {}).get("nodeName")
         if name and (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
             asked = requests_of(pod)
             used[name] = [left + right for left, right in zip(used.get(name, [0.0, 0.0, 0.0]), asked, strict=True)]
+            runs.setdefault(name, set()).add(_deployment(pod))
     rows = [_node(node, used.get(node["metadata"]["name"], [0.0, 0.0, 0.0])) for node in found]
+    rows = [row | {"runs": sorted(filter(None, runs.get(row["name"], ())))} for row in rows]
     return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def _deployment(pod: dict[str, Any]) -> str:
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    number = labels.get("slipway.dev/deployment")
+    return f"{labels.get('slipway.dev/workspace', '')}/{number}" if number else ""
 
 
 def _node(node: dict[str, Any], used: list[float]) -> dict[str, Any]:
@@ -89,6 +100,11 @@ def room(observed: Sequence[dict[str, Any]]) -> str:
     ]
     found = [f"{word} {round(node[key] / unit, 3):g} ({node['name']})" for node, key, word, unit in most]
     return f"The most that one node has free: {', '.join(found)}." if found else ""
+
+
+def of_pool(observed: Sequence[dict[str, Any]], pool: str) -> list[dict[str, Any]]:
+    """The nodes of one pool."""
+    return [node for node in observed if node.get("pool") == pool]
 
 
 def scale_warnings(observed: list[dict[str, Any]], count: int) -> list[str]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Lower
 
-from compute.types import ComputeState, Purpose
+from compute.types import ComputeState, PoolMode, Purpose
 from portal.models import User, Workspace
 from portal.secrets import EncryptedTextField
 
@@ -82,3 +82,39 @@ class ComputeTarget(models.Model):
     def total_vcpus(self) -> int:
         """Of all wanted nodes."""
         return self.vcpus * self.node_count
+
+
+class NodePool(models.Model):
+    """A further node pool of a cluster; the first system pool is the compute target itself (size, count)."""
+
+    target = models.ForeignKey(ComputeTarget, on_delete=models.CASCADE, related_name="pools")
+    name = models.CharField(max_length=12)
+    mode = models.CharField(max_length=10, choices=PoolMode.choices, default=PoolMode.USER)
+    vm_size = models.CharField(max_length=60)
+    vcpus = models.PositiveIntegerField(default=0, help_text="Of one node.")
+    memory_gb = models.FloatField(default=0, help_text="Of one node.")
+    gpus = models.PositiveIntegerField(default=0, help_text="Of one node.")
+    count = models.PositiveIntegerField(default=0, help_text="Wanted; while the autoscaler is on, that of the start.")
+    min_count = models.PositiveIntegerField(null=True, blank=True, help_text="Of the autoscaler; empty: it is off.")
+    max_count = models.PositiveIntegerField(null=True, blank=True)
+    zones = models.JSONField(default=list)
+    labels = models.JSONField(default=dict)
+    taints = models.JSONField(default=list)
+    os_disk_gb = models.PositiveIntegerField(default=0, help_text="0: the size's own.")
+    generation = models.PositiveIntegerField(default=1)
+    is_adopted = models.BooleanField(default=False, help_text="Somebody made it in Azure; it was seen there.")
+    state = models.CharField(max_length=10, choices=ComputeState.choices, default=ComputeState.CREATING)
+    reason = models.TextField(blank=True)
+    observed = models.JSONField(default=dict, help_text="As Azure had it last; empty: never seen.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["target", "name"], name="pool_name_on_target")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_autoscaled(self) -> bool:
+        """Whether Azure's autoscaler sets the count."""
+        return self.max_count is not None

@@ -6,20 +6,22 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
-from compute import options, sizes
-from compute.models import ComputeTarget, Installation
-from compute.types import ClusterView, Usage, VmSize
+from compute import fit, options, sizes
+from compute import pools as rules
+from compute.models import ComputeTarget, Installation, NodePool
+from compute.types import ClusterView, ComputeState, Usage, VmSize
 from portal import queries as portal
-from portal.models import User, Workspace
+from portal.models import Operation, User, Workspace
 from portal.problems import Conflict, NotFound, Problem, Retryable
-from portal.types import Role
+from portal.types import ACTIVE_STATES, Role
 
 if TYPE_CHECKING:
     from compute.arm import Arm, ArmAccess
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 KUBECONFIG_SECONDS = 300
 SIZES_SECONDS = 3600
 VERSIONS_SECONDS = 3600
+FIRST_POOL = "nodepool1"  # what the portal calls the first pool of a cluster that it makes
 _open: dict[int, tuple[float, tuple[str, ...], Cluster]] = {}
 
 
@@ -189,16 +192,110 @@ def size_known(*, workspace: Workspace, name: str, region: str) -> VmSize:
 
 
 def pools(*, target: ComputeTarget) -> tuple[VmSize, list[sizes.Pool]]:
-    """The size of the pool that is scaled here, and the other pools that an attached cluster was seen to have."""
-    others = []
+    """The size of the target's own pool, and the further pools with the fewest nodes that they are to have."""
+    rows = list(target.pools.all())
+    others = [(size_of(row), least_of(row)) for row in rows if row.observed and row.state != ComputeState.MISSING]
+    known = {first_pool(target), *(row.name for row in rows)}
     for name, size, count in target.observed.get("pools") or []:
-        if name == target.observed.get("pool"):
+        if name in known:
             continue
         try:
             others.append((sizes.find(size), int(count)))
         except (sizes.UnknownSize, sizes.FpgaSize):
             log.info("pool_of_unknown_size", target=target.ref, pool=name, size=size)
     return VmSize(target.vm_size, max(target.vcpus, 1), target.memory_gb, target.gpus, ""), others
+
+
+def size_of(pool: NodePool) -> VmSize:
+    """The size of a further pool, as it was when the pool came."""
+    return VmSize(pool.vm_size, max(pool.vcpus, 1), pool.memory_gb, pool.gpus, "")
+
+
+def least_of(pool: NodePool) -> int:
+    """The fewest nodes that a pool is to have: what its autoscaler keeps, else its count."""
+    return pool.count if pool.min_count is None else pool.min_count
+
+
+def first_pool(target: ComputeTarget) -> str:
+    """The name of the system pool that is the target itself."""
+    return str(target.observed.get("pool") or FIRST_POOL)
+
+
+def node_pools(*, target: ComputeTarget) -> QuerySet[NodePool]:
+    """The further node pools of a target that the caller has already been let into, by name."""
+    return NodePool.objects.select_related("target__workspace").filter(target=target).order_by("name")
+
+
+def node_pool(*, target: ComputeTarget, name: str) -> NodePool:
+    """One further node pool of a target that the caller has already been let into."""
+    found = node_pools(target=target).filter(name=name).first()
+    if found is None:
+        known = ", ".join([first_pool(target), *target.pools.values_list("name", flat=True)])
+        raise NotFound(f"{target.name} has no further node pool {name}. It has: {known}.")
+    return found
+
+
+def choices(*, target: ComputeTarget) -> list[rules.Choice]:
+    """The pools that a deployment can go to, the target's own first; those that are going, or not there, are left
+    out.
+    """
+    own = rules.Choice(
+        first_pool(target), target.vm_size or target.name, target.vcpus, target.memory_gb, target.gpus,
+        tuple(target.observed.get("pool_taints") or ()), most=max(target.node_count, 1),
+    )  # fmt: skip
+    gone = (ComputeState.CREATING, ComputeState.DELETING, ComputeState.MISSING)
+    return [own, *(_choice(row) for row in target.pools.all() if row.observed and row.state not in gone)]
+
+
+def _choice(row: NodePool) -> rules.Choice:
+    most = row.count if row.max_count is None else row.max_count
+    stopped = str(row.observed.get("power_state") or "Running").lower() != "running"
+    return rules.Choice(
+        row.name, row.vm_size, row.vcpus, row.memory_gb, row.gpus, tuple(row.taints), 0 if stopped else most
+    )
+
+
+def grows(*, target: ComputeTarget, pool: str) -> bool:
+    """Whether an autoscaler may add nodes of that pool; without a name, of any pool that takes everything."""
+    if pool and pool != first_pool(target):
+        return bool(target.pools.filter(name=pool, max_count__isnull=False).exists())
+    return bool(target.config.get("autoscaler"))
+
+
+def on_pool(*, target: ComputeTarget, pool: str) -> list[str]:
+    """Names of the deployments that ask for the pool, or for GPUs that they find there, sorted."""
+    rows: Any = getattr(target, "deployments", None)
+    if rows is None:
+        return []
+    offered = choices(target=target)
+    found = {
+        str(row.name) for row in rows.prefetch_related("revisions") for each in row.revisions.all()
+        if each.number in (row.revision, row.serving_revision) and _goes_to(offered, each.config) == pool
+    }  # fmt: skip
+    return sorted(found)
+
+
+def seen_on_pool(*, target: ComputeTarget, pool: str) -> list[str]:
+    """Names of the deployments of which replicas were seen on nodes of the pool, sorted."""
+    rows: Any = getattr(target, "deployments", None)
+    there = {each for node in fit.of_pool(target.observed.get("nodes") or [], pool) for each in node.get("runs") or ()}
+    if rows is None or not there:
+        return []
+    slug = target.workspace.slug
+    return sorted(str(row.name) for row in rows.all() if f"{slug}/{row.pk}" in there)
+
+
+def _goes_to(offered: list[rules.Choice], config: dict[str, Any]) -> str:
+    asked = config.get("containerResourceRequirements") or {}
+    wanted, gpus = str(config.get("nodePool") or ""), int(config.get("gpuCores") or asked.get("gpu") or 0)
+    found = rules.pick(offered, wanted, gpus)
+    return wanted or (found.name if found else "")
+
+
+def changed_since(target: ComputeTarget, moment: datetime) -> bool:
+    """Whether an operation on the target runs, or ended since then: what was seen before may be old."""
+    rows = Operation.objects.filter(target_ref=target.ref)
+    return bool(rows.filter(Q(state__in=ACTIVE_STATES) | Q(ended_at__gte=moment)).exists())
 
 
 def usages(workspace: Workspace, region: str = "") -> list[Usage]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import models
+
+ENDED = ("succeeded", "failed", "canceled")  # of Azure's states, in lower case; any other word is under way
 
 
 class ComputeState(models.TextChoices):
@@ -70,6 +72,8 @@ class ClusterView:
     vm_size: str
     node_count: int
     pools: tuple[tuple[str, str, int], ...] = ()
+    node_pools: tuple[PoolView, ...] = ()
+    is_flat: bool = False
     authorized_ip_ranges: tuple[str, ...] = ()
     is_private: bool = False
     is_entra: bool = False
@@ -81,7 +85,75 @@ class ClusterView:
     @property
     def is_settled(self) -> bool:
         """Whether nothing is going on: Azure's three final words, anything else is under way."""
-        return self.provisioning_state.lower() in ("succeeded", "failed", "canceled")
+        return self.provisioning_state.lower() in ENDED
+
+    @property
+    def busy_with(self) -> str:
+        """Azure's word for what is going on with the cluster or one of its pools; empty when nothing is."""
+        found = (self.provisioning_state, *(pool.provisioning_state for pool in self.node_pools))
+        return next((state for state in found if state.lower() not in ENDED), "")
+
+    def centred(self, name: str) -> ClusterView:
+        """The same with `pool`, size and count of the pool of that name; as it is where there is none."""
+        found = self.node_pool(name)
+        if found is None or found.name == self.pool:
+            return self
+        return replace(
+            self, pool=found.name, vm_size=found.vm_size, node_count=found.count,
+            has_autoscaler=found.max_count is not None,
+        )  # fmt: skip
+
+    def node_pool(self, name: str) -> PoolView | None:
+        """The pool of that name."""
+        return next((pool for pool in self.node_pools if pool.name == name), None)
+
+
+class PoolMode(models.TextChoices):
+    """System pools hold what Kubernetes itself needs and have a node at least; user pools may have none."""
+
+    SYSTEM = "System"
+    USER = "User"
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """The node pool that is wanted. Without bounds the count is fixed; `os_disk_gb` 0 is the size's own."""
+
+    name: str
+    vm_size: str
+    count: int
+    mode: str = PoolMode.USER.value
+    min_count: int | None = None
+    max_count: int | None = None
+    zones: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: tuple[str, ...] = ()
+    os_disk_gb: int = 0
+    subnet_id: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PoolView(PoolSpec):
+    """A node pool as ARM shows it."""
+
+    provisioning_state: str = "Succeeded"
+    power_state: str = "Running"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is going on with it."""
+        return self.provisioning_state.lower() in ENDED
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the last change of it ended badly."""
+        return self.provisioning_state.lower() in ("failed", "canceled")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has no machines running until it is started."""
+        return self.power_state.lower() != "running"
 
 
 @dataclass(frozen=True)
@@ -105,7 +177,7 @@ class Poll:
     @property
     def is_over(self) -> bool:
         """Whether the job ended."""
-        return self.status.lower() in ("succeeded", "failed", "canceled")
+        return self.status.lower() in ENDED
 
 
 @dataclass(frozen=True)

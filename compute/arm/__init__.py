@@ -8,6 +8,7 @@ from __future__ import annotations
 from compute.arm.builds import Builds
 from compute.arm.client import GONE, Clusters
 from compute.arm.errors import ArmBusy, ArmDenied, ArmNotFound, ArmRefused
+from compute.arm.pools import Pools
 from compute.arm.reads import Reads
 from compute.arm.session import ArmAccess, BadCredential, Session
 from compute.arm.shape import OWNER_TAG, segments
@@ -24,6 +25,7 @@ class Arm(Clusters):
     def __init__(self, access: ArmAccess, *, registry_group: str = "") -> None:
         session = Session(access)
         super().__init__(session)
+        self.pools = Pools(session)
         self.reads = Reads(session)
         self._builds = Builds(session, registry_group)
 

@@ -37,9 +37,7 @@ class Clusters:
         """Ask for a cluster to be made or made again."""
         body: Any = shape.body(spec)
         begin = self._session.clusters.managed_clusters.begin_create_or_update
-        return _accepted(
-            lambda hook: begin(spec.resource_group, spec.name, body, polling=False, raw_response_hook=hook)
-        )
+        return accepted(lambda hook: begin(spec.resource_group, spec.name, body, polling=False, raw_response_hook=hook))
 
     def scale(self, group: str, name: str, pool: str, count: int) -> Accepted:
         """Ask for another node count of one pool; everything else of the pool stays."""
@@ -49,7 +47,7 @@ class Clusters:
         if now.properties is None:
             raise ArmRefused(f"Azure shows the node pool {pool} of {name} without properties.")
         now.properties.count = count
-        return _accepted(
+        return accepted(
             lambda hook: pools.begin_create_or_update(group, name, pool, now, polling=False, raw_response_hook=hook)
         )
 
@@ -59,19 +57,19 @@ class Clusters:
         with translated():
             body: Any = managed.get(group, name).as_dict()
         body["properties"].setdefault("apiServerAccessProfile", {})["authorizedIPRanges"] = ranges
-        return _accepted(
+        return accepted(
             lambda hook: managed.begin_create_or_update(group, name, body, polling=False, raw_response_hook=hook)
         )
 
     def delete(self, group: str, name: str) -> Accepted:
         """Ask for the cluster to be deleted; status 204 when there is none."""
         begin = self._session.clusters.managed_clusters.begin_delete
-        return _accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
+        return accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
 
     def abort(self, group: str, name: str) -> None:
         """Ask Azure to stop what it does with the cluster."""
         begin = self._session.clusters.managed_clusters.begin_abort_latest_operation
-        _accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
+        accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
 
     def poll(self, url: str) -> Poll:
         """One look at a long job by its stored URL, used verbatim. Raises Retryable for 429, 5xx and transport."""
@@ -143,7 +141,8 @@ class Clusters:
         return [Usage(str(row["name"]["value"]), int(row["currentValue"]), int(row["limit"])) for row in rows]
 
 
-def _accepted(begin: Any) -> Accepted:
+def accepted(begin: Any) -> Accepted:
+    """Start a long job without polling it: what its first answer says. `begin` takes a hook for that answer."""
     seen: list[Any] = []
     with translated():
         begin(lambda response: seen.append(response.http_response))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute.types import ClusterSpec, ClusterView
+from compute.types import ClusterSpec, ClusterView, PoolSpec, PoolView
 
 OWNER_TAG = "slipway-target"
 POOL = "nodepool1"
@@ -87,6 +87,8 @@ def view(document: dict[str, Any]) -> ClusterView:
         vm_size=str(main.get("vmSize", "")),
         node_count=int(main.get("count") or 0),
         pools=tuple((str(p.get("name")), str(p.get("vmSize")), int(p.get("count") or 0)) for p in pools),
+        node_pools=tuple(pool_view(pool) for pool in pools),
+        is_flat=_is_flat(properties.get("networkProfile") or {}),
         authorized_ip_ranges=tuple(access.get("authorizedIPRanges") or ()),
         is_private=bool(access.get("enablePrivateCluster")),
         is_entra=bool(properties.get("aadProfile")),
@@ -95,6 +97,43 @@ def view(document: dict[str, Any]) -> ClusterView:
         has_autoscaler=bool(main.get("enableAutoScaling")),
         tags=dict(document.get("tags") or {}),
     )
+
+
+def _is_flat(network: dict[str, Any]) -> bool:
+    """Whether pods have addresses of the nodes' subnet."""
+    mode = str(network.get("networkPluginMode") or "").lower()
+    return str(network.get("networkPlugin") or "").lower() == "azure" and mode != "overlay"
+
+
+def pool_view(document: dict[str, Any]) -> PoolView:
+    """What a pool's JSON says, flat or with properties."""
+    pool = _flat(document)
+    low, high = (pool.get("minCount"), pool.get("maxCount")) if pool.get("enableAutoScaling") else (None, None)
+    return PoolView(
+        name=str(pool.get("name") or ""), vm_size=str(pool.get("vmSize") or ""), count=int(pool.get("count") or 0),
+        mode=str(pool.get("mode") or "User"), provisioning_state=str(pool.get("provisioningState") or "Succeeded"),
+        power_state=str((pool.get("powerState") or {}).get("code") or "Running"), min_count=low, max_count=high,
+        zones=tuple(str(zone) for zone in pool.get("availabilityZones") or []),
+        labels=dict(pool.get("nodeLabels") or {}), taints=tuple(pool.get("nodeTaints") or []),
+        os_disk_gb=int(pool.get("osDiskSizeGB") or 0), subnet_id=str(pool.get("vnetSubnetID") or ""),
+        tags=dict(pool.get("tags") or {}),
+    )  # fmt: skip
+
+
+def pool_body(spec: PoolSpec) -> dict[str, Any]:
+    """The properties of a pool to PUT."""
+    body: dict[str, Any] = {
+        "mode": spec.mode, "type": "VirtualMachineScaleSets", "osType": "Linux", "vmSize": spec.vm_size,
+        "count": spec.count, "tags": dict(spec.tags),
+    }  # fmt: skip
+    extras = {
+        "availabilityZones": list(spec.zones), "nodeLabels": dict(spec.labels), "nodeTaints": list(spec.taints),
+        "osDiskSizeGB": spec.os_disk_gb, "vnetSubnetID": spec.subnet_id,
+    }  # fmt: skip
+    body |= {name: value for name, value in extras.items() if value}
+    if spec.max_count is not None:
+        body |= {"enableAutoScaling": True, "minCount": spec.min_count, "maxCount": spec.max_count}
+    return body
 
 
 def _flat(pool: dict[str, Any]) -> dict[str, Any]:

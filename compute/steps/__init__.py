@@ -10,6 +10,17 @@ from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
 from compute.steps.inside import await_nodes, claim_cluster
 from compute.steps.leftovers import verify_detached
+from compute.steps.pools import (
+    await_pool,
+    await_pool_gone,
+    await_pool_nodes,
+    check_pool,
+    settle_pool,
+    settle_pool_removal,
+    submit_pool,
+    submit_pool_removal,
+    submit_pool_scale,
+)
 from compute.steps.preflight import check_create
 from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete, verify_deleted
 from compute.steps.scale import await_scaled, settle_scaled, submit_scale
@@ -40,4 +51,23 @@ operations.define(
 )
 operations.define(
     OperationKind.COMPUTE_SCALE, (submit_scale, 600), (await_scaled, 3600), (await_nodes, 900), settle=settle_scaled
+)
+operations.define(
+    OperationKind.POOL_ADD,
+    (check_pool, 300),
+    (submit_pool, 600),
+    (await_pool, 3600),
+    (await_pool_nodes, 900),
+    settle=settle_pool,
+)
+operations.define(
+    OperationKind.POOL_SCALE,
+    (check_pool, 300),
+    (submit_pool_scale, 600),
+    (await_pool, 3600),
+    (await_pool_nodes, 900),
+    settle=settle_pool,
+)
+operations.define(
+    OperationKind.POOL_REMOVE, (submit_pool_removal, 600), (await_pool_gone, 3600), settle=settle_pool_removal
 )

@@ -6,8 +6,9 @@ import structlog
 from django.utils import timezone
 
 from compute import drift, queries
-from compute.models import ComputeTarget
+from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
+from compute.steps.pool_watch import watch_pools
 from compute.steps.waiting import arm_for, view_of
 from compute.types import ClusterView, ComputeState
 from portal import operations
@@ -22,6 +23,7 @@ def watch_target(target_id: int) -> None:
     target = ComputeTarget.objects.select_related("workspace").filter(pk=target_id, state__in=RESTING).first()
     if target is None or operations.active_on(target.ref):
         return
+    known, began = list(target.pools.all()), timezone.now()
     try:
         arm = arm_for(target)
         view = view_of(target, arm)
@@ -30,8 +32,11 @@ def watch_target(target_id: int) -> None:
     except (Problem, Retryable) as trouble:
         log.info("drift_unseen", target=target.ref, reason=trouble.detail)
         return
+    if queries.changed_since(target, began):  # what was seen may be older than what an operation wrote
+        return
     store_observed(target, view, nodes)
-    _store_drift(target, view)
+    _store_drift(target, view, known)
+    watch_pools(target, view, known)
     state, reason = verdict(target, view, has_group)
     changed = (state, reason) != (target.state, target.reason)
     if changed and not operations.active_on(target.ref):
@@ -75,14 +80,16 @@ def gone(target: ComputeTarget, has_group: bool) -> str:
     )
 
 
-def _store_drift(target: ComputeTarget, view: ClusterView | None) -> None:
+def _store_drift(target: ComputeTarget, view: ClusterView | None, known: list[NodePool]) -> None:
     """Write what differs beside what was seen; nothing that is wanted changes by it."""
-    rows = []
-    if view is not None and view.is_settled:
+    rows, before = [], target.observed.get("drift") or []
+    now = timezone.now().isoformat(timespec="seconds")
+    if view is not None and not view.busy_with:
         rows = drift.differences(
             node_count=target.node_count, version=target.kubernetes_version, config=target.config,
-            is_attached=target.is_attached, view=view, before=target.observed.get("drift") or [],
-            now=timezone.now().isoformat(timespec="seconds"),
+            is_attached=target.is_attached, view=view, before=before, now=now,
         )  # fmt: skip
+        made = [pool for pool in known if pool.observed and pool.name != view.pool]
+        rows += drift.pool_differences(wanted=made, view=view, before=before, now=now)
     target.observed = {**target.observed, "drift": rows}
     ComputeTarget.objects.filter(pk=target.pk).update(observed=target.observed)

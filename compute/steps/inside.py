@@ -33,12 +33,18 @@ def store_observed(target: ComputeTarget, view: ClusterView | None, nodes: list[
         seen |= {
             "provisioning_state": view.provisioning_state, "power_state": view.power_state,
             "kubernetes_version": view.kubernetes_version, "node_count": view.node_count, "pool": view.pool,
-            "pools": [list(pool) for pool in view.pools],
+            "pools": [list(pool) for pool in view.pools], "pool_taints": _taints(view),
         }  # fmt: skip
     if nodes is not None:
         seen |= {"nodes": nodes, "nodes_ready": sum(1 for node in nodes if node["ready"])}
     ComputeTarget.objects.filter(pk=target.pk).update(observed=seen, observed_at=timezone.now())
     target.observed = seen
+
+
+def _taints(view: ClusterView) -> list[str]:
+    """Those of the nodes of the target's own pool."""
+    own = view.node_pool(view.pool)
+    return list(own.taints) if own else []
 
 
 @patient

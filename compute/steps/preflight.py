@@ -104,7 +104,7 @@ def create_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Fi
 
 
 def pool_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Finding], Retryable | None]:
-    """Size and quota for `wish.count` further nodes, and the subnet's room where the wish names one."""
+    """Size, zones and quota for `wish.count` further nodes, and the subnet's room where the wish names one."""
     subnet_id = str(wish.options.get("subnet_id") or "")
     reads = _size_reads(workspace, arm, wish)
     if subnet_id:
@@ -277,7 +277,8 @@ def _subnet_findings(answers: Answers, wish: Wish) -> list[Finding]:
     if _failed(found):
         return [preflight.unknown("subnet_unknown", f"The subnet {wanted}", found.detail)]
     is_flat = wish.options.get("network_mode") == "flat"
-    findings = preflight.subnet(found, wanted, region=wish.region, count=wish.count, is_flat=is_flat)
+    most = max(wish.count, (wish.options.get("autoscaler") or {}).get("max_count", 0))  # Azure keeps room for all
+    findings = preflight.subnet(found, wanted, region=wish.region, count=most, is_flat=is_flat)
     if found is None or rows is None:
         return findings
     if _failed(rows):

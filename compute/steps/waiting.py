@@ -76,8 +76,9 @@ def arm_for(target: ComputeTarget) -> Arm:
 
 
 def view_of(target: ComputeTarget, arm: Arm) -> ClusterView | None:
-    """The cluster as Azure has it now, or None."""
-    return arm.get_cluster(target.resource_group, target.cluster_name)
+    """The cluster as Azure has it now, or None; seen from the pool that the target was made with, while it is there."""
+    view = arm.get_cluster(target.resource_group, target.cluster_name)
+    return view.centred(str(target.observed.get("pool") or "")) if view else None
 
 
 def mark(target: ComputeTarget, state: ComputeState) -> None:

@@ -34,6 +34,7 @@ TONES = {
 SIGNS = {"good": "✓", "busy": "◌", "warn": "!", "bad": "✕", "idle": "·"}
 KINDS = {
     "compute": "compute target",
+    "pool": "node pool",
     "environment": "environment",
     "service": "service",
     "endpoint": "endpoint",
@@ -145,6 +146,7 @@ def target_url(op: Any, workspace: str) -> str:
     noun = str(op.kind).partition(".")[0]
     page = {
         "compute": "compute",
+        "pool": "compute",
         "service": "service",
         "endpoint": "endpoint",
         "version": "endpoint",

@@ -333,20 +333,33 @@ class ArmDoor(Door):
 
     def change(self, group: str, name: str, rest: str, given: Any, there: Any) -> None:
         azure = self.azure
+        if rest:
+            return self.change_pool(name, rest, given, there)
         if self.command == "DELETE":
             if there is None:
                 return self.answer(204)
             there["properties"]["provisioningState"] = "Deleting"
             return self.begin(202, None, {"cluster": name.lower(), "delete": True})
-        if rest:
-            pool = next(p for p in there["properties"]["agentPoolProfiles"] if p["name"] == rest.rsplit("/", 1)[1])
-            pool["count"] = given["properties"]["count"]
-            there["properties"]["provisioningState"] = "Scaling"
-            return self.begin(200, self.pool(there, rest), {"cluster": name.lower()})
         made = _resource(name, given, group)
         made["properties"]["provisioningState"] = "Updating" if there else "Creating"
         azure.clusters[name.lower()] = made
         return self.begin(200 if there else 201, made, {"cluster": name.lower(), "error": azure.take("late")})
+
+    def change_pool(self, cluster: str, rest: str, given: Any, there: Any) -> None:
+        pools, name = there["properties"]["agentPoolProfiles"], rest.rsplit("/", 1)[1]
+        pool = next((each for each in pools if each["name"] == name), None)
+        job = {"cluster": cluster.lower(), "pool": name, "error": self.azure.take("late")}
+        there["properties"]["provisioningState"] = "Updating"
+        if self.command == "DELETE":
+            pool["provisioningState"] = "Deleting"
+            return self.begin(202, None, job | {"delete_pool": True})
+        if pool is not None:
+            assert pool["vmSize"] == given["properties"]["vmSize"], "the size of a pool is fixed"
+            pool.clear()
+        else:
+            pools.append(pool := {})
+        pool |= {"name": name, **given["properties"], "provisioningState": "Scaling"}
+        return self.begin(200, self.pool(there, rest), job)
 
     def begin(self, status: int, body: Any, job: dict[str, Any]) -> None:
         id = str(uuid.uuid4())
@@ -375,7 +388,14 @@ def _finish(azure: Azure, job: dict[str, Any]) -> None:
         azure.clusters.pop(job["cluster"], None)
     elif job["cluster"] in azure.clusters:
         state = "Failed" if job.get("error") else "Succeeded"
-        azure.clusters[job["cluster"]]["properties"]["provisioningState"] = state
+        properties = azure.clusters[job["cluster"]]["properties"]
+        properties["provisioningState"] = state if "pool" not in job else "Succeeded"
+        rest = [pool for pool in properties["agentPoolProfiles"] if pool["name"] != job.get("pool")]
+        for pool in properties["agentPoolProfiles"]:
+            if pool["name"] == job.get("pool"):
+                pool["provisioningState"] = state
+        if job.get("delete_pool") and not job.get("error"):
+            properties["agentPoolProfiles"] = rest
 
 
 def usage(name: str, used: int, limit: int) -> dict[str, Any]:

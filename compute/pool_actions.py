@@ -1,0 +1,244 @@
+"""Every write of node pools: add, scale, adopt, remove. No socket is opened here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from compute import actions, fit, pools, queries, sizes
+from compute.models import ComputeTarget, NodePool
+from compute.types import ComputeState, PoolMode, Purpose
+from portal import audit, operations
+from portal.models import Operation, User
+from portal.operations.start import busy
+from portal.problems import Conflict, Stale
+from portal.types import OperationKind
+
+FIELDS = ("mode", "vm_size", "count", "min_count", "max_count", "zones", "labels", "taints", "os_disk_gb")
+COUNTS = ("count", "min_count", "max_count")
+
+
+class PoolTaken(Conflict):
+    code, title = "pool_name_taken", "The name is taken"
+
+
+class TooManyPools(Conflict):
+    code, title = "too_many_pools", "The cluster has as many node pools as Azure allows"
+
+
+class PoolNotScalable(Conflict):
+    code, title = "pool_not_scalable", "The node pool cannot be scaled now"
+
+
+class PoolInUse(Conflict):
+    code, title = "pool_in_use", "Something runs on the node pool"
+
+
+class NoPoolDrift(Conflict):
+    code, title = "no_drift", "Azure has what is wanted"
+
+
+@transaction.atomic
+def pool_add(*, target: ComputeTarget, actor: User, **wish: Any) -> Operation:
+    """Start to add a node pool: name, vm_size, count, mode, min_count, max_count, zones, labels, taints, os_disk_gb.
+
+    Raises BadPool, BadOption or a rule of sizes (422); PoolTaken, TooManyPools, NotScalable or Busy (409).
+    """
+    wish = {"mode": PoolMode.USER.value, "count": 1, **wish}
+    pools.check_shape(wish)
+    size = queries.size_known(workspace=target.workspace, name=wish["vm_size"], region=target.region)
+    pools.check_size(wish["mode"], size)
+    _check_usable(target)
+    facts = {"vm_size": size.name, "vcpus": size.vcpus, "memory_gb": size.memory_gb, "gpus": size.gpus}
+    given = {name: wish[name] for name in FIELDS if wish.get(name) is not None} | facts
+    pool = _insert(target, wish["name"], given)
+    return _start(OperationKind.POOL_ADD, pool, actor, "added", after=_told(pool), warnings=_words(pool))
+
+
+@transaction.atomic
+def pool_scale(
+    *, pool: NodePool, actor: User, count: int | None = None, min_count: int | None = None,
+    max_count: int | None = None, generation: int | None = None,
+) -> Operation:  # fmt: skip
+    """Start to change the count of a node pool, or the bounds of its autoscaler; without bounds it is off.
+
+    Raises BadPool or TooFewCores (422), Stale (412), PoolNotScalable, NotScalable or Busy (409).
+    """
+    target = pool.target
+    number = _count_of(pool, count, min_count, max_count)
+    pools.check_count(pool.mode, number, min_count, max_count)
+    _check_usable(target)
+    _check_scalable(pool)
+    _check_floor(pool, number if min_count is None else min_count)
+    before = {name: getattr(pool, name) for name in (*COUNTS, "state")}
+    after = {"count": number, "min_count": min_count, "max_count": max_count}
+    _take_generation(pool, generation, **after, state=ComputeState.SCALING, reason="")
+    warnings = _fewer(pool, number) if max_count is None else []
+    return _start(
+        OperationKind.POOL_SCALE, pool, actor, "scaled", before=before, after=after, warnings=warnings, wish=after
+    )
+
+
+@transaction.atomic
+def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operation:
+    """Start to take a node pool away with its nodes.
+
+    Raises PoolInUse (409) with the names of what asks for it, unless forced; NotScalable or Busy (409), TooFewCores
+    (422).
+    """
+    target = pool.target
+    _check_usable(target)
+    _check_floor(pool, 0)
+    names = queries.on_pool(target=target, pool=pool.name)
+    if names and not force:
+        raise PoolInUse(
+            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the node pool {pool.name}. Move or delete "
+            "first what runs there, or force: then its replicas fit on no node.",
+            deployments=names,
+        )
+    warnings = [f"Without a node to run on: {', '.join(names)}."] if names else []
+    before = {"state": pool.state}
+    NodePool.objects.filter(pk=pool.pk).update(state=ComputeState.DELETING, reason="", generation=F("generation") + 1)
+    return _start(
+        OperationKind.POOL_REMOVE, pool, actor, "removed", before=before, force=force,
+        told={**_told(pool), "deployments": names, "force": force}, warnings=warnings + _moved(pool, names),
+    )  # fmt: skip
+
+
+@transaction.atomic
+def pool_adopt(*, pool: NodePool, actor: User) -> None:
+    """Take the count and bounds that Azure was seen to have as the wanted ones. Raises NoPoolDrift or Busy (409)."""
+    target = pool.target
+    if operations.active_on(target.ref):
+        raise busy(target.ref, target.name)
+    before = {name: getattr(pool, name) for name in COUNTS}
+    after = {name: pool.observed.get(name) for name in COUNTS}
+    drift = target.observed.get("drift") or []
+    mine = [row for row in drift if row.get("pool") == pool.name and row["code"] in ("pool_count", "pool_autoscaler")]
+    if not mine:
+        raise NoPoolDrift(f"Azure has what is wanted for the node pool {pool.name}.")
+    _take_generation(pool, None, **after, reason="")
+    rest = [row for row in drift if row not in mine]
+    ComputeTarget.objects.filter(pk=target.pk).update(
+        observed={**target.observed, "drift": rest}, reason=" ".join(row["message"] for row in rest)
+    )
+    audit.record(
+        action="node_pool.count_adopted", on=target, actor=actor, before={"pool": pool.name, **before},
+        after={"pool": pool.name, **after},
+    )  # fmt: skip
+
+
+def refuse_first(target: ComputeTarget, name: str) -> None:
+    """The first system pool is the cluster itself. Raises PoolStays (409)."""
+    if name == queries.first_pool(target):
+        raise pools.PoolStays(
+            f"{name} is the first system pool of {target.name}: it stays, since Kubernetes itself runs there. "
+            "Scale the compute target to change its nodes."
+        )
+
+
+def _insert(target: ComputeTarget, name: str, given: dict[str, Any]) -> NodePool:
+    """The new row; one that was never made in Azure is taken again, so that what a lost answer left is found."""
+    if name == queries.first_pool(target):
+        raise PoolTaken(f"{target.name} has a node pool {name} already: it is its first one.")
+    if target.pools.count() + 1 >= pools.MOST_POOLS:
+        raise TooManyPools(f"{target.name} has {pools.MOST_POOLS} node pools; Azure allows no more in one cluster.")
+    never_made = NodePool.objects.filter(target=target, name=name, state=ComputeState.FAILED, observed={})
+    old = never_made.values_list("pk", flat=True).first()
+    never_made.delete()
+    try:
+        with transaction.atomic():
+            return NodePool.objects.create(pk=old, target=target, name=name, **given)
+    except IntegrityError:
+        state = target.pools.filter(name=name).values_list("state", flat=True).first()
+        raise PoolTaken(f"{target.name} has a node pool {name} already; it is {state}.") from None
+
+
+def _start(
+    kind: OperationKind, pool: NodePool, actor: User, verb: str, *, before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None, told: dict[str, Any] | None = None, **more: Any,
+) -> Operation:  # fmt: skip
+    target = pool.target
+    op = operations.start(
+        kind=kind, on=target, actor=actor, target_id=target.pk, pool_id=pool.pk, pool=pool.name, before=before or {},
+        **more,
+    )  # fmt: skip
+    words = {"before": told or before, "after": after}
+    history = {key: {"pool": pool.name, **value} for key, value in words.items() if value}
+    audit.record(action=f"node_pool.{verb}", on=target, actor=actor, operation=op, **history)
+    return op
+
+
+def _check_usable(target: ComputeTarget) -> None:
+    """Say busy before anything about states, which only mirror what is running."""
+    if operations.active_on(target.ref):
+        raise busy(target.ref, target.name)
+    if target.state not in actions.SCALABLE or not target.node_count:
+        raise actions.NotScalable(f"{target.name} is {target.state}; its node pools can change when it is Succeeded.")
+    if str(target.observed.get("power_state") or "Running").lower() == "stopped":
+        raise actions.NotScalable(f"{target.name} is stopped; its node pools can change when it runs.")
+
+
+def _check_scalable(pool: NodePool) -> None:
+    if pool.state not in actions.SCALABLE or not pool.observed:
+        raise PoolNotScalable(f"The node pool {pool.name} is {pool.state}; it can be scaled when it is Succeeded.")
+    if str(pool.observed.get("power_state") or "Running").lower() == "stopped":
+        raise PoolNotScalable(f"The node pool {pool.name} is stopped in Azure; it can be scaled when it runs.")
+
+
+def _count_of(pool: NodePool, count: int | None, low: int | None, high: int | None) -> int:
+    """The count that was asked for; with bounds, what Azure has as far as they allow."""
+    if count is not None:
+        return count
+    if low is None or high is None:
+        raise pools.BadPool("Give count, or min_count and max_count for the autoscaler.")
+    return min(max(int(pool.observed.get("count") or pool.count), low), high)
+
+
+def _check_floor(pool: NodePool, count: int) -> None:
+    """A FastProd cluster keeps its vCPUs when this pool has `count` nodes."""
+    target = pool.target
+    if target.purpose != Purpose.FAST_PROD or count >= queries.least_of(pool):
+        return
+    own, _ = queries.pools(target=target)
+    rest = [
+        (queries.size_of(row), queries.least_of(row)) for row in target.pools.exclude(pk=pool.pk)
+        if row.observed and row.state != ComputeState.MISSING
+    ]  # fmt: skip
+    parts = [(own, target.node_count), *rest]
+    here = (queries.size_of(pool), count)
+    sizes.check_cores(parts=[here, *parts] if count else parts, purpose=target.purpose)
+
+
+def _take_generation(pool: NodePool, generation: int | None, **facts: Any) -> None:
+    wanted = pool.generation if generation is None else generation
+    rows = NodePool.objects.filter(pk=pool.pk, generation=wanted)
+    if not rows.update(generation=F("generation") + 1, **facts):
+        now = NodePool.objects.get(pk=pool.pk)
+        raise Stale(
+            f"The node pool {pool.name} was changed meanwhile: it has {now.count} nodes now. Look again.",
+            generation=now.generation, count=now.count,
+        )  # fmt: skip
+
+
+def _fewer(pool: NodePool, count: int) -> list[str]:
+    """What fewer nodes of the pool cannot hold of what runs on it now."""
+    return fit.scale_warnings(fit.of_pool(pool.target.observed.get("nodes") or [], pool.name), count)
+
+
+def _moved(pool: NodePool, needing: list[str]) -> list[str]:
+    """What was seen to run there, and may go elsewhere."""
+    names = [name for name in queries.seen_on_pool(target=pool.target, pool=pool.name) if name not in needing]
+    return [f"Replicas move to other nodes, as far as they fit: {', '.join(names)}."] if names else []
+
+
+def _words(pool: NodePool) -> list[str]:
+    if pool.gpus and not pool.taints:
+        return [f"{pool.name} has GPUs and no taint: pods that need none may run there too."]
+    return []
+
+
+def _told(pool: NodePool) -> dict[str, Any]:
+    return {name: getattr(pool, name) for name in FIELDS}

@@ -1,0 +1,303 @@
+"""Further node pools: add, scale and take away in Azure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute import queries
+from compute.arm import OWNER_TAG, Arm
+from compute.models import ComputeTarget, NodePool
+from compute.steps.inside import observed_nodes, store_observed
+from compute.steps.pool_watch import seen
+from compute.steps.preflight import Wish, conclude, pool_findings
+from compute.steps.waiting import (
+    BUSY_PAUSE,
+    AzureFailed,
+    accept,
+    arm_for,
+    follow,
+    owner_mark,
+    patient,
+    pause,
+    target_of,
+    view_of,
+)
+from compute.types import ClusterView, ComputeState, PoolSpec, PoolView
+from portal import operations
+from portal.models import Operation
+from portal.problems import Conflict
+from portal.types import OperationKind, OperationState, Wait
+
+
+class PoolNameTaken(AzureFailed):
+    status, code, title = 409, "azure_pool_taken", "Azure has a node pool of that name"
+
+
+class PoolGone(Conflict):
+    code, title = "pool_gone", "The node pool is gone"
+
+
+def pool_of(op: Operation) -> NodePool:
+    """The node pool that the operation is about, as the operation wants it. Raises PoolGone."""
+    found = NodePool.objects.select_related("target__workspace").filter(pk=op.input["pool_id"]).first()
+    if found is None:
+        raise PoolGone(f"The node pool {op.input['pool']} of {op.target_name} is gone: there is nothing to do.")
+    for name, value in (op.input.get("wish") or {}).items():
+        setattr(found, name, value)
+    return found
+
+
+@patient
+def check_pool(op: Operation) -> Wait | None:
+    """Fail with all findings when Azure has no size, quota, zone or addresses for the nodes that come on top."""
+    if op.memo.get("accepted"):
+        return None
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    view = _view(target, arm)
+    there = view.node_pool(pool.name)
+    if op.kind == OperationKind.POOL_ADD and there is not None:
+        return None
+    have = there.count if there else 0
+    more = max(pool.count, pool.min_count or 0) - have
+    if more > 0:
+        conclude(op, *pool_findings(target.workspace, arm, _wish(target, pool, view, more, have)))
+    return None
+
+
+def _wish(target: ComputeTarget, pool: NodePool, view: ClusterView, more: int, have: int) -> Wish:
+    options: dict[str, Any] = {
+        "zones": pool.zones, "subnet_id": _subnet_of(view), "network_mode": "flat" if view.is_flat else "overlay",
+    }  # fmt: skip
+    if pool.max_count is not None:
+        options["autoscaler"] = {"max_count": pool.max_count - have}
+    return Wish(target.subscription_id, target.resource_group, target.region, pool.vm_size, more, options=options)
+
+
+@patient
+def submit_pool(op: Operation) -> Wait | None:
+    """PUT the pool unless Azure has it, or makes it, already for us: a lost answer never leads to a second PUT."""
+    if op.memo.get("accepted"):
+        return None
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    view = _view(target, arm)
+    there = view.node_pool(pool.name)
+    if there is not None:
+        _check_ours(target, pool, there)
+    if there is not None and not there.is_broken:
+        _mark(pool, ComputeState.CREATING)
+        accept(op, None)
+    elif view.busy_with:
+        return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
+    else:
+        _mark(pool, ComputeState.CREATING)
+        accept(op, arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, _subnet_of(view))))
+    return None
+
+
+def _check_ours(target: ComputeTarget, pool: NodePool, there: PoolView) -> None:
+    if not is_ours(pool, there) or there.vm_size.lower() != pool.vm_size.lower():
+        raise PoolNameTaken(
+            f"{target.cluster_name} has a node pool {pool.name} of {there.vm_size} that was not made by this wish. "
+            "Take another name; that one is shown as soon as it is seen."
+        )
+
+
+@patient
+def submit_pool_scale(op: Operation) -> Wait | None:
+    """PUT the pool with the wanted count and bounds unless Azure has, or is getting to, those already."""
+    if op.memo.get("accepted"):
+        return None
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    view = _view(target, arm)
+    there = view.node_pool(pool.name)
+    if there is None:
+        raise PoolGone(f"Azure has no node pool {pool.name} on {target.cluster_name}: it was removed outside.")
+    if _is_as_wanted(there, pool) and not there.is_broken:
+        _want(op, pool)
+        accept(op, None)
+    elif view.busy_with:
+        return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
+    else:
+        _want(op, pool)
+        where = (target.resource_group, target.cluster_name, pool.name)
+        accept(op, arm.pools.resize(*where, pool.count, _bounds(pool)))
+    return None
+
+
+@patient
+def await_pool(op: Operation) -> Wait | None:
+    """Follow Azure until the pool is as it was asked for."""
+    if not op.memo.get("accepted"):  # run again after a failure here
+        again = submit_pool(op) if op.kind == OperationKind.POOL_ADD else submit_pool_scale(op)
+        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    wait = follow(op, target, arm)
+    if wait is not None:
+        return wait
+    view = _view(target, arm)
+    there, error = view.node_pool(pool.name), op.memo.get("azure_error", "")
+    if error or there is None or there.is_broken:
+        state = there.provisioning_state if there else "gone"
+        _forget_job(op)
+        raise AzureFailed(error or f"Azure has the node pool {pool.name} as {state}, without a reason.")
+    if view.busy_with:
+        return pause(op, None, f"Azure: {view.busy_with}")
+    store_observed(target, view, None)
+    NodePool.objects.filter(pk=pool.pk).update(observed=seen(there))
+    return None
+
+
+@patient
+def await_pool_nodes(op: Operation) -> Wait | None:
+    """Wait until the wanted nodes of the pool are there and ready; an autoscaler's count is Azure's matter."""
+    target, pool = target_of(op), pool_of(op)
+    nodes = observed_nodes(queries.open_cluster(target))
+    store_observed(target, None, nodes)
+    ours = [node for node in nodes if node["pool"] == pool.name]
+    ready = sum(1 for node in ours if node["ready"])
+    least = pool.min_count or 0 if pool.is_autoscaled else pool.count
+    if ready < least:
+        return Wait(1, f"{ready} of {least} nodes of {pool.name} are ready")
+    if len(ours) > pool.count and not pool.is_autoscaled:
+        return Wait(1, f"{len(ours) - pool.count} nodes of {pool.name} leave")
+    return None
+
+
+@patient
+def submit_pool_removal(op: Operation) -> Wait | None:
+    """DELETE the pool unless it is gone or going. One that only bears the name of what was never made stays."""
+    if op.memo.get("accepted"):
+        return None
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    view = view_of(target, arm)
+    there = view.node_pool(pool.name) if view else None
+    if there is not None and not pool.observed and not is_ours(pool, there):
+        operations.remember(op, accepted=True, stays=True)
+    elif view is None or there is None or there.provisioning_state.lower() == "deleting":
+        _mark(pool, ComputeState.DELETING)
+        accept(op, None)
+    elif view.busy_with:
+        return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
+    else:
+        _mark(pool, ComputeState.DELETING)
+        where = (target.resource_group, target.cluster_name, pool.name)
+        accept(op, arm.pools.delete(*where, ignore_budgets=bool(op.input.get("force"))))
+    return None
+
+
+@patient
+def await_pool_gone(op: Operation) -> Wait | None:
+    """Follow Azure until the pool is gone."""
+    if not op.memo.get("accepted"):  # run again after a failure here
+        again = submit_pool_removal(op)
+        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
+    if op.memo.get("stays"):
+        return None
+    target, pool = target_of(op), pool_of(op)
+    arm = arm_for(target)
+    wait = follow(op, target, arm)
+    if wait is not None:
+        return wait
+    view, error = view_of(target, arm), op.memo.get("azure_error", "")
+    there = view.node_pool(pool.name) if view else None
+    if view is None or there is None:
+        if view is not None:
+            store_observed(target, view, observed_nodes(queries.open_cluster(target)))
+        return None
+    if not error and view.busy_with:
+        return pause(op, None, f"Azure: {view.busy_with}")
+    _forget_job(op)
+    raise AzureFailed(error or f"Azure still has the node pool {pool.name} as {there.provisioning_state}.")
+
+
+def settle_pool(op: Operation) -> None:
+    """Succeeded, or Failed with the reason; what Azure never began is as before."""
+    rows = NodePool.objects.filter(pk=op.input["pool_id"])
+    reason = _reason(op)
+    if op.state == OperationState.SUCCEEDED:
+        rows.update(state=ComputeState.SUCCEEDED, reason="")
+    elif op.memo.get("azure_ended") or op.memo.get("accepted"):
+        rows.update(state=ComputeState.FAILED, reason=reason)
+    elif op.kind == OperationKind.POOL_ADD:
+        rows.filter(is_adopted=False).update(state=ComputeState.FAILED, reason=f"Not added: {reason}")
+    else:
+        rows.update(**op.input["before"], reason=f"Not scaled: {reason}")
+
+
+def settle_pool_removal(op: Operation) -> None:
+    """The row goes with its pool; else it stays, with the reason."""
+    rows = NodePool.objects.filter(pk=op.input["pool_id"])
+    if op.state == OperationState.SUCCEEDED:
+        rows.delete()
+    elif op.memo.get("azure_ended") or op.memo.get("accepted"):
+        rows.update(state=ComputeState.FAILED, reason=f"Not removed: {_reason(op)}")
+    else:
+        rows.update(**op.input["before"], reason=f"Not removed: {_reason(op)}")
+
+
+def _reason(op: Operation) -> str:
+    if op.state == OperationState.CANCELLED:
+        return "Cancelled. What Azure has begun goes on."
+    return str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
+
+
+def spec_of(pool: NodePool, subnet_id: str) -> PoolSpec:
+    """The pool that the row wants, in the subnet of the cluster's other nodes."""
+    return PoolSpec(
+        name=pool.name, vm_size=pool.vm_size, count=pool.count, mode=pool.mode, min_count=pool.min_count,
+        max_count=pool.max_count, zones=tuple(pool.zones), labels=pool.labels, taints=tuple(pool.taints),
+        os_disk_gb=pool.os_disk_gb, subnet_id=subnet_id, tags={OWNER_TAG: mark_of(pool)},
+    )  # fmt: skip
+
+
+def mark_of(pool: NodePool) -> str:
+    """The value of our tag on a pool that we made for this row."""
+    return f"{owner_mark(pool.target)}.{pool.pk}"
+
+
+def is_ours(pool: NodePool, there: PoolView) -> bool:
+    """Whether Azure's pool was made for this row."""
+    return there.tags.get(OWNER_TAG) == mark_of(pool)
+
+
+def _view(target: ComputeTarget, arm: Arm) -> ClusterView:
+    view = view_of(target, arm)
+    if view is None:
+        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
+    return view
+
+
+def _subnet_of(view: ClusterView) -> str:
+    first = view.node_pool(view.pool)
+    return first.subnet_id if first else ""
+
+
+def _bounds(pool: NodePool) -> tuple[int, int] | None:
+    return None if pool.max_count is None else (pool.min_count or 0, pool.max_count)
+
+
+def _is_as_wanted(there: PoolView, pool: NodePool) -> bool:
+    same = (there.min_count, there.max_count) == (pool.min_count, pool.max_count)
+    return same and (pool.is_autoscaled or there.count == pool.count)
+
+
+def _want(op: Operation, pool: NodePool) -> None:
+    """Write the wish into the row, also when a failed operation is run again."""
+    rows = NodePool.objects.filter(pk=pool.pk)
+    rows.update(**op.input["wish"], state=ComputeState.SCALING, reason="")
+
+
+def _mark(pool: NodePool, state: ComputeState) -> None:
+    NodePool.objects.filter(pk=pool.pk).exclude(state=state).update(state=state, reason="")
+
+
+def _forget_job(op: Operation) -> None:
+    """So that a retry submits again."""
+    for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error"):
+        op.memo.pop(name, None)
+    op.memo["azure_ended"] = True
