@@ -10,6 +10,7 @@ from compute.cluster import Cluster
 from compute.models import ComputeTarget
 from compute.names import MANAGED, SELECTOR, gateway_namespace, workspace_namespace
 from compute.steps.inside import NAMESPACE, note_name, old_note_name
+from compute.steps.reaching import reached
 from compute.steps.waiting import patient, target_of
 from compute.types import ComputeState
 from portal.models import Operation
@@ -23,7 +24,6 @@ KINDS = (
 THEIRS = (*KINDS, "Pod", "StatefulSet", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim", "Ingress")
 EVERYWHERE = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}  # Kubernetes' own in each namespace
 LOOKS, SHOWN = 60, 10
-TRIES_TO_REACH = 4
 
 
 class LeftBehind(Problem):
@@ -153,15 +153,8 @@ def detach_plan(target: ComputeTarget) -> dict[str, Any]:
 def verify_detached(op: Operation) -> Wait | None:
     """Remove what is still there and look again until nothing of ours is. Raises LeftBehind with the list."""
     target = target_of(op)
-    if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
-        return None
-    try:
-        found = _swept(queries.open_cluster(target), target)
-    except queries.ClusterMissing:
-        return None
-    except (Retryable, Problem):
-        if not op.input.get("force") or op.memo.get("troubles", 0) + 1 < TRIES_TO_REACH:
-            raise
+    found = reached(op, target, lambda cluster: _swept(cluster, target))
+    if found is None:
         return None
     op.memo["kept"] = found.as_dict()["kept"]
     if not found.ours:

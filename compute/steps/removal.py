@@ -8,29 +8,20 @@ from compute import queries
 from compute.arm import ArmBusy, ArmRefused
 from compute.models import ComputeTarget
 from compute.steps.inside import unclaim
+from compute.steps.reaching import reached
 from compute.steps.waiting import AzureFailed, accept, arm_for, follow, patient, pause, target_of, view_of
 from compute.types import ComputeState
 from portal.models import Operation
-from portal.problems import Problem, Retryable
 from portal.types import OperationKind, OperationState, Wait
 
-TRIES_TO_REACH = 4
 GROUP_LOOKS, GROUP_PAUSE = 30, 10.0
 
 
 @patient
 def forget_target(op: Operation) -> Wait | None:
-    """Take our note out of the cluster; a cluster that is gone has none, and force passes one that is silent."""
+    """Take our note out of the cluster."""
     target = target_of(op)
-    if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
-        return None
-    try:
-        unclaim(queries.open_cluster(target), target)
-    except queries.ClusterMissing:
-        return None
-    except (Retryable, Problem):
-        if not op.input.get("force") or op.memo.get("troubles", 0) + 1 < TRIES_TO_REACH:
-            raise
+    reached(op, target, lambda cluster: unclaim(cluster, target))
     return None
 
 

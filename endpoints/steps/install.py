@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from compute import queries as compute
+from compute.steps.reaching import reached
 from endpoints import gateway as builder
 from endpoints import keys
 from endpoints.models import Endpoint, Gateway
@@ -109,16 +110,20 @@ def remove_gateway(op: Operation) -> Wait | None:
         .filter(compute_target_id=op.input["target_id"])
         .first()
     )
-    if row is None or op.memo.get("unreachable"):
+    if row is None:
         return None
-    cluster, name = compute.open_cluster(row.compute_target), builder.name_of(row.compute_target_id)
-    for namespace in op.memo.get("namespaces", []):
+    namespaces = op.memo.get("namespaces", [])
+    is_there = reached(op, row.compute_target, lambda cluster: _remove(cluster, row, namespaces))
+    return Wait(0.5, "Waiting for the gateway to end") if is_there else None
+
+
+def _remove(cluster: Cluster, row: Gateway, namespaces: list[str]) -> bool:
+    """Ask for all of it to go; whether its namespace is still there."""
+    name, home = builder.name_of(row.compute_target_id), publish.namespace(row)
+    for namespace in namespaces:
         cluster.remove("RoleBinding", namespace=namespace, name=name)
         cluster.remove("Role", namespace=namespace, name=name)
-    home = publish.namespace(row)
     found = cluster.observe("Namespace", name=home)
-    if not found:
-        return None
-    if not found[0]["metadata"].get("deletionTimestamp"):
+    if found and not found[0]["metadata"].get("deletionTimestamp"):
         cluster.remove("Namespace", namespace="", name=home)
-    return Wait(0.5, "Waiting for the gateway to end")
+    return bool(found)

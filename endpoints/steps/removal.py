@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from compute import queries as compute
 from compute import steps as compute_steps
 from compute.models import ComputeTarget
-from compute.types import ComputeState
+from compute.steps.reaching import reached
 from deployments import steps as deployments
 from endpoints.models import EndpointVersion
 from endpoints.steps import settle
 from portal.models import Operation
-from portal.problems import Retryable
 from portal.types import OperationState, Wait
-
-TRIES = 4
 
 
 def remove_endpoints(op: Operation) -> Wait | None:
@@ -24,21 +20,9 @@ def remove_endpoints(op: Operation) -> Wait | None:
     target = ComputeTarget.objects.select_related("workspace").get(pk=op.input["target_id"])
     rows = EndpointVersion.objects.select_related("deployment").filter(endpoint__compute_target=target)
     op.memo["namespaces"] = sorted({row.deployment.namespace for row in rows})
-    if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
-        op.memo["unreachable"] = True
-        return None
-    try:
-        cluster = compute.open_cluster(target)
-        left = [row for row in rows if not deployments.remove_from(cluster, row.deployment)]
-    except compute.ClusterMissing:
-        op.memo["unreachable"] = True
-        return None
-    except Retryable:
-        op.memo["silent"] = op.memo.get("silent", 0) + 1
-        if not op.input.get("force") or op.memo["silent"] < TRIES:
-            raise
-        op.memo["unreachable"] = True  # only force goes on without a cluster that is silent
-        return None
+    left = reached(
+        op, target, lambda cluster: [row for row in rows if not deployments.remove_from(cluster, row.deployment)]
+    )
     return Wait(0.5, f"Waiting for {len(left)} deployments to end") if left else None
 
 

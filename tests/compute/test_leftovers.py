@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from compute import queries
 from compute.models import ComputeTarget
 from compute.names import workspace_namespace
-from compute.steps import leftovers, removal
+from compute.steps import leftovers, reaching, removal
 from deployments.models import Deployment
 from endpoints import gateway
 from portal.models import Operation
@@ -112,6 +112,27 @@ def test_what_does_not_go_fails_the_detach_with_the_list(call, azure, run_all, t
     op = detach(call, run_all)
     assert (op.state, op.error["code"]) == ("Failed", "left_behind")
     assert f"Secret {home}/stuck" in op.error["detail"]
+    assert ComputeTarget.objects.get().state == "Succeeded"
+
+
+FORBIDDEN = (403, {"kind": "Status", "message": "secrets is forbidden"})
+
+
+def test_force_passes_a_cluster_that_turns_the_portal_away_and_says_what_stays(call, azure, run_all, target):
+    azure.fail("kube", *[FORBIDDEN] * 9)
+    assert call("operator", "post", f"{ONE}detach/", {"force": True}).status_code == 202
+    run_all()
+    op = Operation.objects.get(kind="compute.detach")
+    assert op.state == "Succeeded"
+    (warning,) = op.memo["warnings"]
+    assert f"What the portal has in {target.cluster_name} was not taken out: secrets is forbidden" in warning
+    assert len(azure.faults["kube"]) == 9 - reaching.TRIES
+
+
+def test_without_force_a_cluster_that_turns_the_portal_away_fails_the_detach(call, azure, run_all, target):
+    azure.fail("kube", FORBIDDEN)
+    op = detach(call, run_all)
+    assert (op.state, op.error["code"]) == ("Failed", "cluster_refused")
     assert ComputeTarget.objects.get().state == "Succeeded"
 
 
