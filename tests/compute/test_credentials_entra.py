@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from compute.arm import Arm, ArmAccess, ArmDenied, session
+from compute.arm.entra import cluster_token
 from portal.credentials import InvalidCredential
 from portal.outbound import AddressRefused
 from portal.problems import Retryable
@@ -104,6 +105,31 @@ def test_an_authority_in_trouble_is_no_refusal(cloud):
         cloud.ask("DELETE", "/sandbox/faults/entra.unavailable", token="admin-token")
     with pytest.raises(Retryable, match="Entra"):
         arm(cloud, authority_host="https://127.0.0.1:9").resource_group(GROUP)
+
+
+def test_for_the_token_of_a_cluster_too_an_authority_that_is_away_is_no_refusal(cloud):
+    with pytest.raises(Retryable, match="Entra"):
+        cluster_token(arm(cloud, authority_host="https://127.0.0.1:9")._session.access)
+    cloud.fault("entra.unavailable")
+    try:
+        with pytest.raises(Retryable, match="Entra"):
+            cluster_token(arm(cloud)._session.access)
+    finally:
+        cloud.ask("DELETE", "/sandbox/faults/entra.unavailable", token="admin-token")
+    assert cluster_token(arm(cloud)._session.access)
+    with pytest.raises(ArmDenied, match="AADSTS7000215"):
+        cluster_token(arm(cloud, client_secret="not-the-secret")._session.access)
+
+
+def test_clusters_and_azure_share_one_credential(cloud, monkeypatch):
+    access = arm(cloud)._session.access
+    first = cluster_token(access)
+    seen = asked_tokens(cloud, monkeypatch)
+    assert cluster_token(access) == first
+    assert seen == []
+    session.renewable.cache_clear()
+    cluster_token(access)
+    assert len(seen) == 1
 
 
 def test_many_requests_of_several_clients_ask_for_one_token(cloud, monkeypatch):
