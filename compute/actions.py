@@ -164,12 +164,17 @@ def compute_target_delete(*, target: ComputeTarget, actor: User, force: bool = F
 
 @transaction.atomic
 def compute_target_adopt(*, target: ComputeTarget, actor: User) -> None:
-    """Take the node count that Azure was seen to have as the wanted one. Raises NoDrift or Busy (409)."""
+    """Take the node count that Azure was seen to have as the wanted one.
+
+    Raises NoDrift or Busy (409), TooFewCores (422): what was too few to ask for is too few to take over.
+    """
     _refuse_if_busy(target)
     drift = {row["code"]: row for row in target.observed.get("drift") or []}
     if "node_count" not in drift:
         raise NoDrift(f"Azure has the {target.node_count} nodes that {target.name} wants.")
     count = int(drift.pop("node_count")["azure"])
+    size, others = queries.pools(target=target)
+    sizes.check_count(size=size, count=count, purpose=target.purpose, others=others)
     target.observed = {**target.observed, "drift": list(drift.values())}
     changed = ComputeTarget.objects.filter(pk=target.pk, generation=target.generation).update(
         generation=F("generation") + 1, node_count=count, observed=target.observed,

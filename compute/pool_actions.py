@@ -109,7 +109,10 @@ def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operatio
 
 @transaction.atomic
 def pool_adopt(*, pool: NodePool, actor: User) -> None:
-    """Take the count and bounds that Azure was seen to have as the wanted ones. Raises NoPoolDrift or Busy (409)."""
+    """Take the count and bounds that Azure was seen to have as the wanted ones.
+
+    Raises NoPoolDrift or Busy (409), TooFewCores (422).
+    """
     target = pool.target
     if operations.active_on(target.ref):
         raise busy(target.ref, target.name)
@@ -119,6 +122,7 @@ def pool_adopt(*, pool: NodePool, actor: User) -> None:
     mine = [row for row in drift if row.get("pool") == pool.name and row["code"] in ("pool_count", "pool_autoscaler")]
     if not mine:
         raise NoPoolDrift(f"Azure has what is wanted for the node pool {pool.name}.")
+    _check_floor(pool, int((after["count"] if after["min_count"] is None else after["min_count"]) or 0))
     _take_generation(pool, None, **after, reason="")
     rest = [row for row in drift if row not in mine]
     ComputeTarget.objects.filter(pk=target.pk).update(

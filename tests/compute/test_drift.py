@@ -127,3 +127,17 @@ def test_azures_count_is_taken_over_when_asked_and_written_to_the_history(azure,
     row = AuditEvent.objects.get(action="compute_target.count_adopted")
     assert (row.before, row.after) == ({"node_count": 3}, {"node_count": 5})
     assert (look(target).reason, target.node_count) == ("", 5)
+
+
+def test_a_count_below_12_vcpus_is_not_taken_over_for_a_fastprod_cluster(azure, target, call):
+    url = "compute-targets/prod-1/adopt/"
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 2
+    look(target)
+    answer = call("operator", "post", url, {})
+    assert (answer.status_code, answer.data["code"]) == (422, "too_few_vcpus")
+    assert "The smallest count of Standard_D3_v2 that passes is 3" in answer.data["detail"]
+    assert (look(target).node_count, target.generation) == (3, 1)
+    assert not AuditEvent.objects.filter(action="compute_target.count_adopted").exists()
+    ComputeTarget.objects.update(purpose="DevTest")
+    assert call("operator", "post", url, {}).data["node_count"] == 2

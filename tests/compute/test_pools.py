@@ -455,6 +455,16 @@ def test_a_pool_that_was_rescaled_outside_is_told_and_never_overwritten_silently
     assert (again(pool).reason, azure.changes) == ("", [])
 
 
+def test_a_count_below_12_vcpus_in_all_is_not_taken_over(pool, operator, azure):
+    ComputeTarget.objects.update(node_count=2)
+    at_azure(azure)["count"] = 1
+    look(pool.target)
+    with pytest.raises(Problem) as refusal:
+        pool_actions.pool_adopt(pool=again(pool), actor=operator)
+    assert refusal.value.code == "too_few_vcpus"
+    assert again(pool).count == 2
+
+
 def test_bounds_of_an_autoscaler_that_others_set_are_drift_and_its_counts_are_none(pool, operator, azure):
     at_azure(azure).update({"enableAutoScaling": True, "minCount": 1, "maxCount": 9, "count": 7})
     look(pool.target)
