@@ -36,8 +36,7 @@ def patient(step: StepFunction) -> StepFunction:
         try:
             answer = step(op)
         except Retryable as trouble:
-            tries = op.memo["troubles"] = op.memo.get("troubles", 0) + 1
-            return Wait(max(trouble.after or 0, min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 9))), trouble.detail)
+            return _later(op, trouble)
         except ArmBusy as busy:
             return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy.detail}")
         except ArmChanged:
@@ -50,11 +49,19 @@ def patient(step: StepFunction) -> StepFunction:
     return run
 
 
+def _later(op: Operation, trouble: Retryable) -> Wait:
+    """Wait as long as was asked, and longer with each trouble in a row, up to 30 s."""
+    tries = op.memo["troubles"] = op.memo.get("troubles", 0) + 1
+    return Wait(max(trouble.after or 0, min(LONGEST_PAUSE, 2.0 ** min(tries - 1, 9))), trouble.detail)
+
+
 def _register(op: Operation, namespace: str) -> Wait:
     """Ask once for the registration that the subscription misses, then wait for it without holding a worker."""
     if op.memo.get("registered") != namespace:
         try:
             arm_for(target_of(op)).register(namespace)
+        except Retryable as trouble:
+            return _later(op, trouble)
         except ArmRefused as refusal:
             raise AzureFailed(
                 f"The subscription has not registered {namespace}, and the workspace's credential may not do it "

@@ -379,6 +379,17 @@ def test_a_missing_registration_is_asked_for_once_without_holding_a_worker(azure
     assert timezone.now() - began < timedelta(seconds=9)
 
 
+def test_trouble_while_registering_is_waited_out_like_any_other(azure, call, run_all, registrations):
+    asked, answers = registrations
+    answers.extend([(503, {"error": {"code": "ServiceUnavailable", "message": "later"}})] * 7)
+    azure.fail("PUT", *[(409, UNREGISTERED)] * 8)
+    call("operator", "post", CLUSTER, {"name": "one"})
+    until(lambda op: op.memo.get("troubles") == 7)
+    run_all()
+    ended("Succeeded")
+    assert (len(asked), len(puts(azure))) == (8, 1)
+
+
 def test_who_may_not_register_is_told_what_to_run(azure, call, run_all, registrations):
     _, answers = registrations
     answers.append((403, {"error": {"code": "AuthorizationFailed", "message": "no register/action"}}))
