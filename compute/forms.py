@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from compute.types import Purpose
+from compute.types import PoolMode, Purpose
 from portal.http import Shape
 from portal.problems import Invalid, InvalidShape
 
@@ -64,6 +64,31 @@ class AttachForm(Shape):
     check = serializers.CharField(required=False, allow_blank=True)
 
 
+class PoolForm(Shape):
+    """The form that adds a node pool. Empty means: not said."""
+
+    name = serializers.CharField()
+    mode = serializers.ChoiceField(choices=PoolMode.choices)
+    vm_size = serializers.CharField()
+    other_size = serializers.CharField(required=False, allow_blank=True)
+    count = serializers.IntegerField()
+    min_count = serializers.CharField(required=False, allow_blank=True)
+    max_count = serializers.CharField(required=False, allow_blank=True)
+    zones = serializers.CharField(required=False, allow_blank=True)
+    labels = serializers.CharField(required=False, allow_blank=True)
+    taints = serializers.CharField(required=False, allow_blank=True)
+    os_disk_gb = serializers.CharField(required=False, allow_blank=True)
+
+
+class PoolScaleForm(Shape):
+    """A pool's count, or the bounds of its autoscaler."""
+
+    count = serializers.CharField(required=False, allow_blank=True)
+    min_count = serializers.CharField(required=False, allow_blank=True)
+    max_count = serializers.CharField(required=False, allow_blank=True)
+    generation = serializers.IntegerField()
+
+
 def create_wish(posted: Any) -> dict[str, Any]:
     """Keyword arguments of `compute_target_create`. Raises InvalidShape (400)."""
     data = {name: value for name, value in CreateForm.parse(posted).items() if value != ""}
@@ -96,6 +121,34 @@ def attach_wish(posted: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def pool_wish(posted: Any) -> dict[str, Any]:
+    """Keyword arguments of `pool_add`. Raises InvalidShape (400)."""
+    data = {name: value for name, value in PoolForm.parse(posted).items() if value != ""}
+    wish = {name: data[name] for name in ("name", "mode", "count")} | _bounds(data)
+    wish["vm_size"] = data.get("other_size", data["vm_size"])
+    if "zones" in data:
+        wish["zones"] = data["zones"].replace(",", " ").split()
+    if "taints" in data:
+        wish["taints"] = data["taints"].replace(",", " ").split()
+    if "os_disk_gb" in data:
+        wish["os_disk_gb"] = _number(data["os_disk_gb"], "os_disk_gb")
+    return wish | {"labels": _pairs(data.get("labels", ""), "labels")}
+
+
+def pool_scale_wish(posted: Any) -> dict[str, Any]:
+    """Keyword arguments of `pool_scale`: bounds count before a count. Raises InvalidShape (400)."""
+    data = {name: value for name, value in PoolScaleForm.parse(posted).items() if value != ""}
+    bounds = _bounds(data)
+    count = {"count": _number(data["count"], "count")} if "count" in data and not bounds else {}
+    return {**bounds, **count, "generation": data["generation"]}
+
+
+def _bounds(data: dict[str, Any]) -> dict[str, int]:
+    if "min_count" not in data and "max_count" not in data:
+        return {}
+    return {name: _whole(data.get(name, ""), name) for name in ("min_count", "max_count")}
+
+
 def confirmed(posted: Any, name: str) -> bool:
     """Whether what runs there goes too. Raises Invalid (422) unless the name was typed."""
     typed = posted.get("confirm", "").strip()
@@ -106,11 +159,15 @@ def confirmed(posted: Any, name: str) -> bool:
 
 def tags(text: str) -> dict[str, str]:
     """Lines of name=value. Raises InvalidShape (400) for a line without =."""
+    return _pairs(text, "tags")
+
+
+def _pairs(text: str, what: str) -> dict[str, str]:
     found = {}
     for line in filter(None, (line.strip() for line in text.splitlines())):
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
-            raise InvalidShape(f"tags: {line!r} is not name=value.")
+            raise InvalidShape(f"{what}: {line!r} is not name=value.")
         found[name.strip()] = value.strip()
     return found
 

@@ -262,17 +262,20 @@ def grows(*, target: ComputeTarget, pool: str) -> bool:
     return bool(target.config.get("autoscaler"))
 
 
-def on_pool(*, target: ComputeTarget, pool: str) -> list[str]:
-    """Names of the deployments that ask for the pool, or for GPUs that they find there, sorted."""
+def on_pools(*, target: ComputeTarget) -> dict[str, list[str]]:
+    """By pool, the names of the deployments that ask for it, or for GPUs that they find there, sorted."""
     rows: Any = getattr(target, "deployments", None)
-    if rows is None:
-        return []
-    offered = choices(target=target)
-    found = {
-        str(row.name) for row in rows.prefetch_related("revisions") for each in row.revisions.all()
-        if each.number in (row.revision, row.serving_revision) and _goes_to(offered, each.config) == pool
-    }  # fmt: skip
-    return sorted(found)
+    offered, found = choices(target=target), dict[str, set[str]]()
+    for row in rows.prefetch_related("revisions") if rows is not None else ():
+        for each in row.revisions.all():
+            if each.number in (row.revision, row.serving_revision):
+                found.setdefault(_goes_to(offered, each.config), set()).add(str(row.name))
+    return {pool: sorted(names) for pool, names in found.items() if pool}
+
+
+def on_pool(*, target: ComputeTarget, pool: str) -> list[str]:
+    """Those of one pool."""
+    return on_pools(target=target).get(pool, [])
 
 
 def seen_on_pool(*, target: ComputeTarget, pool: str) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from compute import views
-from compute.api import access, checks, offers, targets
+from compute import pool_views, views
+from compute.api import access, checks, offers, pools, targets
 
 HOME = "workspaces/<slug:workspace>"
 ONE = f"{HOME}/compute-targets/<str:name>"
+POOL = f"{ONE}/pools/<str:pool>"
 api_urls = [
     path(f"{HOME}/compute-targets/", targets.ComputeTargets.as_view(), name="api-compute-list"),
     path(f"{HOME}/compute-targets/attach/", targets.Attach.as_view(), name="api-compute-attach"),
@@ -18,6 +19,10 @@ api_urls = [
     path(f"{ONE}/adopt/", targets.Adopt.as_view(), name="api-compute-adopt"),
     path(f"{ONE}/detach/", access.Detach.as_view(), name="api-compute-detach"),
     path(f"{ONE}/credentials/", access.Credentials.as_view(), name="api-compute-credentials"),
+    path(f"{ONE}/pools/", pools.NodePools.as_view(), name="api-pools"),
+    path(f"{POOL}/", pools.NodePool.as_view(), name="api-pool"),
+    path(f"{POOL}/scale/", pools.ScalePool.as_view(), name="api-pool-scale"),
+    path(f"{POOL}/adopt/", pools.AdoptPool.as_view(), name="api-pool-adopt"),
     path(f"{HOME}/vm-sizes/", offers.VmSizes.as_view(), name="api-vm-sizes"),
     path(f"{HOME}/clusters/", offers.Clusters.as_view(), name="api-clusters"),
 ]
@@ -33,5 +38,10 @@ page_urls = [
     path(f"{PAGES}/<str:name>/adopt/", views.compute_adopt, name="compute-adopt"),
     path(f"{PAGES}/<str:name>/leftovers/", views.compute_leftovers, name="compute-leftovers"),
     path(f"{PAGES}/<str:name>/delete/", views.compute_delete, name="compute-delete"),
+    path("w/<slug:workspace>/new/pool/<str:name>/", pool_views.pool_add, name="pool-add"),
+    path(f"{PAGES}/<str:name>/pools/", pool_views.pools, name="pools"),
+    path(f"{PAGES}/<str:name>/pools/<str:pool>/scale/", pool_views.pool_scale, name="pool-scale"),
+    path(f"{PAGES}/<str:name>/pools/<str:pool>/adopt/", pool_views.pool_adopt, name="pool-adopt"),
+    path(f"{PAGES}/<str:name>/pools/<str:pool>/remove/", pool_views.pool_remove, name="pool-remove"),
     path(f"{PAGES}/<str:name>/credentials/", views.compute_credentials, name="compute-credentials"),
 ]

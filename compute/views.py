@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import actions, forms, queries, sizes
+from compute import actions, forms, pool_table, queries, sizes
 from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
@@ -66,7 +66,7 @@ def _price(target: Any) -> float | None:
 def compute(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
     """One compute target."""
     target = queries.compute_target(actor=pages.actor(request), workspace=workspace, name=name, needs=Role.READER)
-    return render(request, "compute/detail.html", _detail(target))
+    return render(request, "compute/detail.html", detail_context(target))
 
 
 @login_required
@@ -77,7 +77,8 @@ def compute_live(request: HttpRequest, workspace: str, name: str) -> HttpRespons
     return render(request, "compute/_nodes.html", {"workspace": target.workspace, **_line(target)})
 
 
-def _detail(target: Any) -> dict[str, Any]:
+def detail_context(target: Any) -> dict[str, Any]:
+    """What the page of a target shows."""
     floor = sizes.smallest_count(*queries.pools(target=target)) if target.purpose == Purpose.FAST_PROD else 1
     line, names = _line(target), queries.on_target(target=target)
     hour = line["usd_hour"]
@@ -89,8 +90,15 @@ def _detail(target: Any) -> dict[str, Any]:
         "usd_month": hour * 730 if hour else None, "prices_from": sizes.PRICES_FROM,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
         "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),
+        "pools": pools_with_use(target), "may_pool": target.state in actions.SCALABLE and bool(target.node_count),
         "options": [(key, value) for key, value in target.config.items() if value],
     }  # fmt: skip
+
+
+def pools_with_use(target: Any) -> list[dict[str, Any]]:
+    """The node pools with the deployments that ask for each."""
+    there = queries.on_pools(target=target)
+    return [{**row, "deployments": there.get(row["name"], [])} for row in pool_table.rows(target)]
 
 
 @login_required
@@ -126,7 +134,7 @@ def compute_adopt(request: HttpRequest, workspace: str, name: str) -> HttpRespon
     try:
         actions.compute_target_adopt(target=target, actor=actor)
     except Problem as problem:
-        return pages.refused(request, "compute/detail.html", _detail(target), problem)
+        return pages.refused(request, "compute/detail.html", detail_context(target), problem)
     return redirect("compute", workspace, target.name)
 
 
@@ -161,7 +169,7 @@ def _act(
         op = act(target)
     except Problem as problem:
         target.refresh_from_db()
-        return pages.refused(request, "compute/detail.html", _detail(target), problem)
+        return pages.refused(request, "compute/detail.html", detail_context(target), problem)
     pages.tell(request, op)
     return redirect("operation", workspace, op.pk) if leaves else redirect("compute", workspace, target.name)
 
@@ -187,7 +195,7 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
     """The form that creates a cluster."""
     actor = pages.actor(request)
     home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
-    context = {**_sizes(home, request), "workspace": home, "typed": {}}
+    context = {**sizes_context(home, request), "workspace": home, "typed": {}}
     if request.method != "POST":
         return render(request, "compute/create.html", context)
     wish: dict[str, Any] = {}
@@ -206,8 +214,9 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
     return redirect("compute", workspace, op.target_name)
 
 
-def _sizes(home: Any, request: HttpRequest) -> dict[str, Any]:
-    region = request.POST.get("region") or home.region
+def sizes_context(home: Any, request: HttpRequest, region: str = "") -> dict[str, Any]:
+    """What a form's size picker and its sum need; the region is the form's unless it is given."""
+    region = region or request.POST.get("region") or home.region
     found = queries.vm_sizes(home, region.lower().replace(" ", ""))
     chosen = request.POST.get("vm_size") or sizes.DEFAULT_SIZE
     rows = [

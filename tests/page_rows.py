@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from compute.models import ComputeTarget
+from compute.models import ComputeTarget, NodePool
 from deployments.models import Artifact, Deployment, Environment, RegisteredModel
 from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from portal import audit
@@ -38,6 +38,15 @@ def target(home: Workspace, name: str = "prod-1", **more: Any) -> ComputeTarget:
         **more,
     }  # fmt: skip
     return ComputeTarget.objects.create(workspace=home, name=name, **given)
+
+
+def pool(of: ComputeTarget, name: str = "extra", **more: Any) -> NodePool:
+    """A further node pool of two nodes, as Azure was seen to have it."""
+    given: dict[str, Any] = {
+        "vm_size": "Standard_D2s_v3", "vcpus": 2, "memory_gb": 8, "count": 2, "state": "Succeeded",
+        "observed": {"count": 2, "provisioning_state": "Succeeded", "power_state": "Running"}, **more,
+    }  # fmt: skip
+    return NodePool.objects.create(target=of, name=name, **given)
 
 
 def model(home: Workspace, name: str = "iris", version: int = 1, **more: Any) -> RegisteredModel:
@@ -135,6 +144,11 @@ def everything(home: Workspace, actor: User) -> Endpoint:
         home, "gpu-west", state="Creating", observed={}, observed_at=None, vm_size="Standard_NC4as_T4_v3", gpus=1
     )
     ComputeTarget.objects.filter(pk=test.pk).update(observed={"nodes": [node("aks-nodepool1-77-vmss000000")]})
+    pool(test)
+    pool(
+        prod, "gpu1", vm_size="Standard_NC4as_T4_v3", vcpus=4, memory_gb=28, gpus=1, taints=["sku=gpu:NoSchedule"],
+        count=0, min_count=0, max_count=2, is_adopted=True,
+    )  # fmt: skip
     first, second, third = (
         model(home, "iris", number, created_by=actor, description=f"Round {number}") for number in (1, 2, 3)
     )

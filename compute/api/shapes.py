@@ -19,6 +19,7 @@ class DriftOut(http.Shape):
     azure = serializers.CharField()
     message = serializers.CharField()
     since = serializers.DateTimeField()
+    pool = serializers.CharField(required=False, help_text="The further node pool that it is about.")
 
 
 class CostOut(http.Shape):

@@ -72,7 +72,7 @@ class ComputeTargetDetail(http.ApiView):
     def delete(self, request: Request, workspace: str, name: str) -> Response:
         """Delete the cluster in Azure."""
         actor = self.actor(request)
-        force = _flag(request.query_params.get("force", "false"))
+        force = flag(request.query_params.get("force", "false"))
         target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
         return http.accepted(actions.compute_target_delete(target=target, actor=actor, force=force))
 
@@ -102,7 +102,8 @@ class Adopt(http.ApiView):
         return Response(target_json(target))
 
 
-def _flag(text: str) -> bool:
+def flag(text: str) -> bool:
+    """`?force=` as a truth value. Raises InvalidShape (400)."""
     if text.lower() not in ("true", "false", "1", "0"):
         raise InvalidShape(f"force is {text!r}: give true or false.")
     return text.lower() in ("true", "1")

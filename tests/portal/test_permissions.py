@@ -57,6 +57,10 @@ REST: dict[str, dict[str, Needs]] = {
     TARGET: {"get": READER, "delete": OPERATOR},
     f"{TARGET}scale/": {"post": OPERATOR},
     f"{TARGET}adopt/": {"post": OPERATOR},
+    f"{TARGET}pools/": {"get": READER, "post": OPERATOR},
+    f"{TARGET}pools/<str:pool>/": {"get": READER, "delete": OPERATOR},
+    f"{TARGET}pools/<str:pool>/scale/": {"post": OPERATOR},
+    f"{TARGET}pools/<str:pool>/adopt/": {"post": OPERATOR},
     f"{TARGET}detach/": {"get": OPERATOR, "post": OPERATOR},
     f"{TARGET}credentials/": {"post": OPERATOR},
     f"{HOME}vm-sizes/": {"get": READER},
@@ -119,6 +123,9 @@ PAGES: dict[str, dict[str, Needs]] = {
     f"{PAGE}compute/<str:name>/": {"get": READER},
     f"{PAGE}compute/<str:name>/live/": {"get": READER},
     f"{PAGE}compute/<str:name>/adopt/": {"post": OPERATOR},
+    f"{PAGE}compute/<str:name>/pools/": {"get": READER},
+    f"{PAGE}new/pool/<str:name>/": {"get": OPERATOR, "post": OPERATOR},
+    **{f"{PAGE}compute/<str:name>/pools/<str:pool>/{end}/": {"post": OPERATOR} for end in ("scale", "adopt", "remove")},
     f"{PAGE}compute/<str:name>/leftovers/": {"get": OPERATOR},
     **{f"{PAGE}compute/<str:name>/{end}/": {"post": OPERATOR} for end in ("scale", "detach", "delete", "credentials")},
     f"{PAGE}models/": {"get": READER},
@@ -142,7 +149,7 @@ PAGES: dict[str, dict[str, Needs]] = {
 FORM = {"data": {"compute_target": "trial"}}
 METHODS = ("get", "post", "put", "patch", "delete")
 NAMES = {"compute-targets": "trial", "compute": "trial", "models": "iris", "environments": "sklearn"}
-NAMES |= {"services": "churn", "endpoints": "iris"}
+NAMES |= {"services": "churn", "endpoints": "iris", "pool": "trial"}
 
 
 def routes(patterns: Any = None, start: str = "") -> Iterator[tuple[str, URLPattern]]:
@@ -170,6 +177,7 @@ def path_of(route: str, job: Operation) -> str:
     version = "v2" if kind == "endpoints" else "v1"
     filled = {
         "<slug:workspace>": "lab", "<slug:team>": "blue", "<str:name>": NAMES.get(kind, ""), "<int:version>": "1",
+        "<str:pool>": "extra",
         "<str:version>": version, "<uuid:id>": str(job.pk), "<int:id>": "4711", "<int:deployment>": "1",
         "<int:revision>": "1", "^blobs/(?P<digest>[0-9a-f]{64})/?$": "blobs/" + "a" * 64,
     }  # fmt: skip

@@ -71,6 +71,7 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
     kind = OperationKind
     service = {"name": "one", "compute_target": "steps", **what("namer:1")}
     endpoint = {"name": "two", "compute_target": "steps", "version": "v1", **what("namer:1")}
+    pool = {"name": "extra", "vm_size": "Standard_D2s_v3"}
 
     def split(owner: APIClient) -> Any:
         generation = ask(owner, "get", "endpoints/two/")["generation"]
@@ -88,6 +89,9 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
         (kind.VERSION_DELETE, "delete", "endpoints/two/versions/v2/", lambda _: None),
         (kind.ENDPOINT_DELETE, "delete", "endpoints/two/", lambda _: None),
         (kind.SERVICE_DELETE, "delete", "services/one/", lambda _: None),
+        (kind.POOL_ADD, "post", "compute-targets/steps/pools/", lambda _: pool),
+        (kind.POOL_SCALE, "post", "compute-targets/steps/pools/extra/scale/", lambda _: {"count": 2}),
+        (kind.POOL_REMOVE, "delete", "compute-targets/steps/pools/extra/", lambda _: None),
         (kind.COMPUTE_SCALE, "post", "compute-targets/steps/scale/", lambda _: {"node_count": 2}),
         (kind.COMPUTE_DETACH, "post", "compute-targets/steps/detach/", lambda _: {}),
         (kind.COMPUTE_ATTACH, "post", "compute-targets/attach/", attachment),

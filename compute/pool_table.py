@@ -1,0 +1,50 @@
+"""The node pools of a cluster side by side, its own first, as pages and REST show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compute import cost, fit, queries
+from compute.models import ComputeTarget, NodePool
+from compute.types import PoolMode
+
+Row = dict[str, Any]
+SAME = (
+    "name", "mode", "vm_size", "vcpus", "memory_gb", "gpus", "count", "min_count", "max_count", "zones", "labels",
+    "taints", "os_disk_gb", "generation", "state", "reason", "is_adopted",
+)  # fmt: skip
+
+
+def rows(target: ComputeTarget) -> list[Row]:
+    """All pools: what is wanted, what was seen (`observed_count`, `nodes_ready`), and the estimate an hour."""
+    return [first(target), *(further(target, pool) for pool in target.pools.all())]
+
+
+def first(target: ComputeTarget) -> Row:
+    """The pool that the target itself stands for."""
+    bounds = target.config.get("autoscaler") or {}
+    same = ("vm_size", "vcpus", "memory_gb", "gpus", "generation", "state", "reason")
+    facts = {
+        "name": queries.first_pool(target), "mode": PoolMode.SYSTEM.value, "count": target.node_count,
+        "min_count": bounds.get("min_count"), "max_count": bounds.get("max_count"), "labels": {}, "is_adopted": False,
+        "zones": target.config.get("zones") or [], "taints": target.observed.get("pool_taints") or [],
+        "os_disk_gb": target.config.get("os_disk_gb") or 0, **{name: getattr(target, name) for name in same},
+    }  # fmt: skip
+    return _seen(target, facts, target.observed.get("node_count"), is_first=True)
+
+
+def further(target: ComputeTarget, pool: NodePool) -> Row:
+    """A further pool."""
+    facts = {name: getattr(pool, name) for name in SAME}
+    return _seen(target, facts, pool.observed.get("count"), is_first=False)
+
+
+def _seen(target: ComputeTarget, facts: Row, count: int | None, *, is_first: bool) -> Row:
+    nodes = fit.of_pool(target.observed.get("nodes") or [], str(facts["name"]))
+    paid = facts["count"] if facts["max_count"] is None or count is None else count
+    is_stopped = str(target.observed.get("power_state") or "").lower() == "stopped"
+    hour = cost.estimate(pools=[(facts["vm_size"], paid)], region=target.region, is_stopped=is_stopped)
+    return {
+        **facts, "is_first": is_first, "observed_count": count, "usd_hour": hour["usd_hour"],
+        "nodes_ready": sum(1 for node in nodes if node["ready"]),
+    }  # fmt: skip
