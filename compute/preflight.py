@@ -9,7 +9,8 @@ from math import ceil
 from typing import Any
 
 from compute import rights, sizes
-from compute.types import Finding, Offer, Subnet, Usage
+from compute.pools import SYSTEM_LEAST
+from compute.types import Finding, Offer, Subnet, Usage, VmSize
 from portal.problems import Problem
 
 RESERVED = 5  # addresses that Azure keeps in each subnet
@@ -56,6 +57,24 @@ def size(offers: Sequence[Offer], name: str, region: str, zones: Sequence[str] =
         words = f"{name} is not available in zone{'s' if len(bad) > 1 else ''} {', '.join(bad)} of {region}."
         return [Finding("zone_not_offered", ERROR, words, left, {"zones": good})]
     return [Finding("size_offered", OK, f"{region} offers {name}.", facts={"vcpus": found.size.vcpus, "zones": good})]
+
+
+def system_size(wanted: VmSize, offers: Sequence[Offer]) -> list[Finding]:
+    """An error where the size is too small for a cluster's first pool, which holds what Kubernetes itself needs."""
+    if not _is_small(wanted):
+        return []
+    least = f"{SYSTEM_LEAST[0]} vCPUs and {SYSTEM_LEAST[1]} GB"
+    words = (
+        f"{wanted.name} has {wanted.vcpus} vCPU{'s' if wanted.vcpus > 1 else ''} and {wanted.memory_gb:g} GB. "
+        f"Azure refuses a cluster's first pool, which holds what Kubernetes itself needs, below {least} a node."
+    )
+    fix = _others([offer for offer in offers if not _is_small(offer.size)], wanted.name)
+    return [Finding("size_too_small", ERROR, words, fix, {"vcpus": wanted.vcpus, "memory_gb": wanted.memory_gb})]
+
+
+def _is_small(given: VmSize) -> bool:
+    """What Azure does not tell (0) counts as enough."""
+    return 0 < given.vcpus < SYSTEM_LEAST[0] or 0 < given.memory_gb < SYSTEM_LEAST[1]
 
 
 def _others(offers: Sequence[Offer], name: str) -> str:

@@ -97,8 +97,8 @@ def create_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Fi
     if "denied" in answers:
         return [answers["denied"]], None
     findings = [
-        *_group_findings(answers, wish), *size_findings(answers, wish), *_version_findings(answers, wish),
-        *_network_findings(answers, wish), *_identity_findings(answers, wish),
+        *_group_findings(answers, wish), *_system_findings(answers, wish), *size_findings(answers, wish),
+        *_version_findings(answers, wish), *_network_findings(answers, wish), *_identity_findings(answers, wish),
     ]  # fmt: skip
     return findings, next((each for each in answers.values() if isinstance(each, Retryable)), None)
 
@@ -213,6 +213,13 @@ def _group_findings(answers: Answers, wish: Wish) -> list[Finding]:
         what = "What the workspace's identity may do"
         return [*findings, preflight.unknown("permission_unknown", what, rows.detail)]
     return [*findings, *preflight.permitted(rows, rights.CREATE_ACTIONS, wish.group_id, rights.CLUSTER_ROLE)]
+
+
+def _system_findings(answers: Answers, wish: Wish) -> list[Finding]:
+    """Whether the size will do for the first pool; further ones may have smaller nodes."""
+    offers = [] if _failed(answers["offers"]) else answers["offers"]
+    size = _size_of([offer.size for offer in offers], wish.vm_size)
+    return preflight.system_size(size, offers) if size else []
 
 
 def size_findings(answers: Answers, wish: Wish) -> list[Finding]:

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from compute import preflight, rights
+from compute import preflight, rights, sizes
 from compute.models import ComputeTarget
 from compute.steps import preflight as steps
 from compute.types import Finding, Offer, Subnet, Usage, VmSize
 from portal import operations
 from portal.models import Operation
 from portal.problems import Problem
-from tests.compute.azure import usage
+from tests.compute.azure import sku, usage
 from tests.compute.conftest import step_once
 
 D3, D2 = VmSize("Standard_D3_v2", 4, 14, 0, "Dv2"), VmSize("Standard_D2s_v3", 2, 8, 0, "DSv3")
@@ -39,6 +39,23 @@ def test_a_size_that_the_subscription_may_not_use_is_refused():
     assert (found.code, "may not use Standard" in found.message or "may not use standard" in found.message) == (
         "size_restricted", True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (VmSize("Standard_F1s", 1, 2, 0, "F"), ["size_too_small"]),
+        (VmSize("Standard_X2", 2, 3.5, 0, "X"), ["size_too_small"]),
+        (VmSize("Standard_F1s_v9", 1, 8, 0, "F"), ["size_too_small"]),
+        (VmSize("Standard_B2s", 2, 4, 0, "B"), []),
+        (VmSize("Standard_untold", 0, 0, 0, ""), []),
+        (sizes.find(sizes.DEFAULT_SIZE), []),
+    ],
+)
+def test_the_first_pool_needs_nodes_of_2_vcpus_and_4_gb(size, expected):
+    found = preflight.system_size(size, [Offer(size), Offer(D2)])
+    assert codes(found) == expected
+    assert all("e.g. Standard_D2s_v3." in each.fix for each in found)
 
 
 def test_a_zone_that_is_barred_or_absent_is_refused_with_those_that_are_left():
@@ -206,6 +223,16 @@ def test_the_preflight_call_tells_all_findings_and_creates_nothing(call, azure):
 def test_a_wish_that_azure_would_take_passes_with_its_numbers(call, azure):
     answer = call("operator", "post", "compute-targets/preflight/", {**BODY, "kubernetes_version": "1.33"})
     assert (answer.data["passes"], {each["level"] for each in answer.data["findings"]}) == (True, {"ok"})
+
+
+def test_the_default_of_devtest_passes_and_a_size_below_azures_least_does_not(call, azure):
+    azure.skus.append(sku("Standard_F1s", 1, 2))
+    body = {"name": "trial", "purpose": "DevTest"}
+    assert call("operator", "post", "compute-targets/preflight/", body).data["passes"] is True
+    answer = call("operator", "post", "compute-targets/preflight/", {**body, "vm_size": "Standard_F1s"})
+    (found,) = [each for each in answer.data["findings"] if each["level"] == "error"]
+    assert (found["code"], found["facts"]) == ("size_too_small", {"vcpus": 1, "memory_gb": 2.0})
+    assert "Standard_F1s has 1 vCPU and 2 GB." in found["message"]
 
 
 def test_a_subnet_is_looked_at_with_the_right_to_join_it(call, azure):
