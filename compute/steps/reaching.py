@@ -1,4 +1,6 @@
-"""Reach a cluster that is to be left: one that is gone counts as empty, and force passes one that keeps us out."""
+"""Reach a cluster that is to be left: one that is gone or was never entered counts as empty, and force passes one that
+keeps us out.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def reached(op: Operation, target: ComputeTarget, work: Callable[[Cluster], Answ
 
     Only force gives up, after four tries, with a warning. Raises Retryable, or the Problem of a refusal without force.
     """
-    if target.state == ComputeState.MISSING or op.memo.get("unreachable"):
+    is_untouched = "nodes" not in target.observed  # its nodes are seen before anything of ours is put there
+    if target.state == ComputeState.MISSING or is_untouched or op.memo.get("unreachable"):
         op.memo["unreachable"] = True
         return None
     try:

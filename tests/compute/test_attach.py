@@ -122,6 +122,10 @@ def test_an_api_server_out_of_reach_names_the_authorized_ranges_and_offers_to_ad
     assert target.state == "Failed"
     assert "198.51.100.0/24" in target.reason
     assert "authorize_range" in target.reason
+    azure.fail("kube", *[(503, b"no")] * 99)  # nothing of ours is in there, so nobody needs to reach it
+    assert call("operator", "post", "compute-targets/their-1/detach/", {}).status_code == 202
+    run_all()
+    assert not ComputeTarget.objects.exists()
 
 
 def test_the_portals_range_is_added_to_the_authorized_ones_when_asked(call, azure, run_all):
