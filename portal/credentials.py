@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from portal.addresses import is_loopback
 from portal.problems import Forbidden, Invalid
 
 GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -112,15 +112,6 @@ def check_https(name: str, url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
         raise InvalidCredential(f"{name} must be https with a host and nothing behind it, like {PUBLIC_AUTHORITY}.")
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine, by its text alone."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _pair(pem: str, now: datetime) -> str:

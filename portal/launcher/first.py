@@ -10,12 +10,13 @@ from typing import Any
 from django.db import transaction
 
 from portal import actions, queries
+from portal.addresses import is_loopback
 from portal.launcher import credentials, probes
 from portal.launcher import home as homes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home
 from portal.launcher.ports import LOOPBACK
-from portal.launcher.processes import REGION, REGISTRY, RESOURCE_GROUP, is_loopback, outside_arm
+from portal.launcher.processes import REGION, REGISTRY, RESOURCE_GROUP, outside_arm
 from portal.models import Team, User, Workspace
 
 ADMIN, TEAM, WORKSPACE = "admin", "first-team", "main"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from portal.addresses import is_loopback
 from portal.launcher import notice, probes
 from portal.launcher.errors import Stop
 from portal.launcher.home import Home, write_private
@@ -64,15 +64,6 @@ def _is_address(url: str) -> bool:
 def has_sandbox(arm: tuple[str, str] | None) -> bool:
     """Whether a home with this outside ARM runs the sandbox: an ARM elsewhere needs none."""
     return arm is None or is_loopback(arm[0])
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine: localhost or a loopback address, no other name."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
