@@ -160,7 +160,7 @@ def test_a_late_failure_shows_the_inner_cause_and_a_retry_puts_the_same_body_aga
     run_all()
     target = ComputeTarget.objects.get()
     assert target.state == "Failed"
-    assert target.reason == "pool failed: node 3 did not start"
+    assert target.reason == "pool failed: node 3 did not start (QuotaExceeded)"
     operations.retry(op=Operation.objects.get(), actor=people["operator"])
     run_all()
     assert ComputeTarget.objects.get().state == "Succeeded"
