@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -125,7 +124,7 @@ def test_what_changes_outside_shows_as_drift_and_a_lost_cluster_as_missing(house
     assert ended(rest, rest.ask("compute-targets/shared/detach/", "POST", {}))["state"] == "Succeeded"
 
 
-def test_a_deleted_cluster_that_left_its_machines_group_is_told_with_the_command(house: House, rest: Rest) -> None:
+def test_an_attached_cluster_is_deleted_only_by_force_and_its_machines_go_with_it(house: House, rest: Rest) -> None:
     known = cluster(house, "messy")
     group = found(known, "messy")["properties"]["nodeResourceGroup"]
     assert ended(rest, rest.ask("compute-targets/attach/", "POST", wish("messy")))["state"] == "Succeeded"
@@ -136,4 +135,4 @@ def test_a_deleted_cluster_that_left_its_machines_group_is_told_with_the_command
     assert operation["state"] == "Succeeded", operation["error"]
     gone = ask(cluster_url(known, "messy", "slipway"), Authorization=f"Bearer {known['arm_token']}")
     assert gone.status == 404
-    assert json.dumps(operation).count(group) == 0
+    assert group not in str(operation["warnings"])
