@@ -226,6 +226,12 @@ def node_pools(*, target: ComputeTarget) -> QuerySet[NodePool]:
     return NodePool.objects.select_related("target__workspace").filter(target=target).order_by("name")
 
 
+def pool_names(*, workspace: Workspace) -> list[str]:
+    """The names of all further node pools of a workspace that the caller has already been let into."""
+    rows = NodePool.objects.filter(target__workspace=workspace).order_by("name")
+    return list(rows.values_list("name", flat=True).distinct())
+
+
 def node_pool(*, target: ComputeTarget, name: str) -> NodePool:
     """One further node pool of a target that the caller has already been let into."""
     found = node_pools(target=target).filter(name=name).first()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compute.pools import NAME as POOL
 from portal.problems import Invalid
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -20,7 +21,8 @@ PROBE = ("periodSeconds", "initialDelaySeconds", "timeoutSeconds", "successThres
 KNOWN = (
     "containerResourceRequirements", "gpuCores", "numReplicas", "autoScaler", "maxConcurrentRequestsPerContainer",
     "maxQueueWaitMs", "scoringTimeoutMs", "livenessProbeRequirements", "authEnabled", "tokenAuthEnabled", "keys",
-    "appInsightsEnabled", "dataCollection", "namespace", "tags", "properties", "description", "computeType",
+    "appInsightsEnabled", "dataCollection", "namespace", "nodePool", "tags", "properties", "description",
+    "computeType",
 )  # fmt: skip
 MOST_LABELS = 50
 
@@ -62,6 +64,7 @@ class DeploymentConfig:
     token_auth_enabled: bool = False
     keys: tuple[str, str] | None = None
     namespace: str = ""
+    node_pool: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
@@ -94,6 +97,7 @@ class DeploymentConfig:
             token_auth_enabled=token,
             keys=_keys(config, auth),
             namespace=_namespace(config),
+            node_pool=_node_pool(config),
             tags=labels(config.get("tags"), "tags"),
             properties=labels(config.get("properties"), "properties"),
             description=_description(config),
@@ -245,6 +249,13 @@ def _namespace(config: Mapping[str, Any]) -> str:
             f"namespace {value} is reserved: give one that does not start with {RESERVED[0]} or {RESERVED[1]}."
         )
     return value
+
+
+def _node_pool(config: Mapping[str, Any]) -> str:
+    value = config.get("nodePool", "")
+    if value == "" or (isinstance(value, str) and POOL.fullmatch(value)):
+        return str(value)
+    raise InvalidConfig(f"nodePool is {value!r}: give the name of a node pool of the compute target, e.g. gpu1.")
 
 
 def labels(given: Any, name: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from compute import pools
 from compute.names import MANAGED, clean
 from deployments.config import DeploymentConfig
 
@@ -39,7 +40,10 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files."""
+    """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files.
+
+    `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them.
+    """
 
     pk: int
     name: str
@@ -54,6 +58,8 @@ class DeploymentView:
     fetch_token: str
     models: tuple[tuple[str, int], ...] = ()
     ca: str = ""
+    node_pool: str = ""
+    taints: tuple[str, ...] = ()
 
 
 def workload_name(deployment: Named) -> str:
@@ -149,6 +155,7 @@ def _deployment(view: DeploymentView) -> Json:
 def _pod(view: DeploymentView) -> Json:
     name = workload_name(view)
     return {
+        **_place(view),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds(view.config),
@@ -171,6 +178,13 @@ def _pod(view: DeploymentView) -> Json:
             {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440}},
         ],
     }  # fmt: skip
+
+
+def _place(view: DeploymentView) -> Json:
+    if not view.node_pool:
+        return {}
+    tolerations = pools.tolerations(view.taints)
+    return {"nodeSelector": {pools.POOL_LABEL: view.node_pool}, **({"tolerations": tolerations} if tolerations else {})}
 
 
 def grace_seconds(config: DeploymentConfig) -> int:

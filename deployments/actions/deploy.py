@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import Max
 
+from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.names import workspace_namespace
-from deployments import archives, checks
+from deployments import archives, checks, placing
 from deployments.actions.models import read_script
 from deployments.config import DeploymentConfig
 from deployments.models import Artifact, Deployment, Revision
@@ -72,7 +73,7 @@ def check(workspace: Workspace, target: ComputeTarget, spec: DeploymentSpec) -> 
         _check_script(spec.code, path)
     elif "image" not in spec.environment.spec:
         raise Invalid(f"There is no code with the entry script {path}: give code, or an image that has it.")
-    _check_size(target, config)
+    placing.check(compute.choices(target=target), config, target.name)
     return config
 
 
@@ -90,24 +91,6 @@ def _check_models(workspace: Workspace, spec: DeploymentSpec) -> None:
 
 def _check_script(code: Artifact, path: str) -> None:
     checks.entry_script(path, read_script(code, path))
-
-
-def _check_size(target: ComputeTarget, config: DeploymentConfig) -> None:
-    """What no node of the target can hold is refused; whether it fits beside others is seen later."""
-    if config.gpu_cores > target.gpus:
-        raise Invalid(
-            f"gpuCores is {config.gpu_cores}, but {target.vm_size or target.name} has {target.gpus} GPUs. "
-            "Choose a compute target of a size with GPUs."
-        )
-    for have, want, key, unit in (
-        (target.vcpus, config.cpu, "cpu", "vCPUs"),
-        (target.memory_gb, config.memory_gb, "memoryInGB", "GB"),
-    ):
-        if have and want > have:
-            raise Invalid(
-                f"containerResourceRequirements.{key} is {want:g}, but one {target.vm_size} of {target.name} has "
-                f"{have:g} {unit}."
-            )
 
 
 def _revise(deployment: Deployment, spec: DeploymentSpec, actor: User, comment: str) -> Revision:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from compute import fit
 from compute import queries as compute
-from deployments import diagnose, manifests, queries
+from deployments import diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
 from deployments.diagnose import Trouble
 from deployments.models import Deployment, Revision
@@ -94,13 +94,16 @@ def _token(cluster: Cluster, row: Deployment) -> str:
 def view_of(row: Deployment, revision: Revision, token: str) -> manifests.DeploymentView:
     """The picture that manifests are built from."""
     ca_file = settings.CA_FILE_FOR_CLUSTERS
+    config = DeploymentConfig.parse(revision.config)
+    pool = placing.pool_of(compute.choices(target=row.compute_target), config)
     return manifests.DeploymentView(
         pk=row.pk, name=row.name, workspace=row.workspace.slug, namespace=row.namespace, revision=revision.number,
-        config=DeploymentConfig.parse(revision.config), image=revision.environment.image,
+        config=config, image=revision.environment.image,
         fetch_image=settings.INFERENCE_IMAGE, entry_script=revision.entry_script,
         fetch_url=f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/fetch/{row.pk}/{revision.number}/",
         fetch_token=token, ca=Path(ca_file).read_text() if ca_file else "",
         models=tuple((model.name, model.version) for model in revision.models.order_by("name", "version")),
+        node_pool=pool.name if pool else config.node_pool, taints=pool.taints if pool else (),
     )  # fmt: skip
 
 
@@ -130,7 +133,7 @@ def _check(op: Operation, cluster: Cluster, row: Deployment, pods: list[dict[str
         return
     if trouble.state == DeploymentState.UNSCHEDULABLE and not _waited(op, row):
         return
-    evidence, text = _evidence(cluster, row, trouble)
+    evidence, text = _evidence(cluster, row, trouble, op.input["revision"])
     kind = Unschedulable if trouble.state == DeploymentState.UNSCHEDULABLE else DeploymentFailed
     raise kind(text, evidence=evidence, pod=trouble.pod, reason=trouble.reason)
 
@@ -139,11 +142,18 @@ def _waited(op: Operation, row: Deployment) -> bool:
     """Room may come: old replicas end, and a cluster autoscaler adds nodes."""
     now = timezone.now().timestamp()
     since = op.memo.setdefault("unschedulable_since", now)
-    grows = bool(row.compute_target.config.get("autoscaler"))
+    grows = compute.grows(target=row.compute_target, pool=_pool_name(row, op.input["revision"]))
     return bool(now - since >= (AUTOSCALER_SECONDS if grows else UNSCHEDULABLE_SECONDS))
 
 
-def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble) -> tuple[str, str]:
+def _pool_name(row: Deployment, number: int) -> str:
+    """The node pool that the replicas of a revision are bound to; empty for any."""
+    config = DeploymentConfig.parse(queries.revision_of(deployment=row, number=number).config)
+    pool = placing.pool_of(compute.choices(target=row.compute_target), config)
+    return pool.name if pool else config.node_pool
+
+
+def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble, number: int) -> tuple[str, str]:
     """The end of the log that proves it, or the pod's events; and the sentence with what was raised."""
     log = ""
     if trouble.container:
@@ -154,8 +164,9 @@ def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble) -> tuple[str,
     evidence = diagnose.events_text(cluster.observe("Event", namespace=row.namespace), trouble.pod)[-EVIDENCE:]
     if trouble.state != DeploymentState.UNSCHEDULABLE:
         return evidence, trouble.text
-    free = fit.room(fit.nodes(cluster.observe("Node"), cluster.observe("Pod")))
-    return evidence, f"{trouble.text} {free}".strip()
+    nodes, pool = fit.nodes(cluster.observe("Node"), cluster.observe("Pod")), _pool_name(row, number)
+    where = f"It goes to the node pool {pool}. " if pool else ""
+    return evidence, f"{trouble.text} {where}{fit.room(fit.of_pool(nodes, pool) if pool else nodes)}".strip()
 
 
 def restore_workload(op: Operation) -> Wait | None:

@@ -141,7 +141,7 @@ def _data(request: HttpRequest, home: Any) -> dict[str, Any]:
 def _context(home: Any, word: str, mode: str, typed: dict[str, Any]) -> dict[str, Any]:
     return {
         "workspace": home, "word": word, "mode": mode, "typed": typed, "sample": forms.SCRIPT,
-        "targets": list(compute.compute_targets(workspace=home)),
+        "targets": list(compute.compute_targets(workspace=home)), "pools": compute.pool_names(workspace=home),
         "models": list(deployments.models(workspace=home)[:CHOICES]),
         "environments": list(deployments.environments(workspace=home)[:CHOICES]),
     }  # fmt: skip

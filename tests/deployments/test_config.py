@@ -52,6 +52,19 @@ def test_gpu_cores_is_a_whole_number(value: Any) -> None:
     assert parse({"gpuCores": 2}).gpu_cores == parse({"containerResourceRequirements": {"gpu": 2}}).gpu_cores == 2
 
 
+@pytest.mark.parametrize("value", ["GPU", "pool-1", "1a", "a" * 13, 5, True])
+def test_node_pool_is_the_name_of_one(value: Any) -> None:
+    assert "nodePool is" in refused({"nodePool": value})
+    assert (parse({"nodePool": "gpu1"}).node_pool, parse({"nodePool": None}).node_pool, parse({}).node_pool) == (
+        "gpu1", "", "",
+    )  # fmt: skip
+
+
+def test_a_v1_file_may_say_its_node_pool_beside_its_compute_type() -> None:
+    file = {"computeType": "AKS", "numReplicas": 1, "nodePool": "gpu1", "containerResourceRequirements": {"cpu": 1}}
+    assert parse(file).node_pool == "gpu1"
+
+
 def test_without_num_replicas_autoscaling_is_on_and_with_it_off() -> None:
     assert parse({}).autoscale_enabled
     fixed = parse({"numReplicas": 3})

@@ -92,3 +92,20 @@ def test_names_are_dns_labels_of_at_most_63_characters(name: str) -> None:
     for item in manifests.build(view(name=name)):
         validate(item)
         assert len(item["metadata"]["name"]) <= 63
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_replicas_are_bound_to_their_node_pool_and_tolerate_its_taints(version: str) -> None:
+    picture = view(FULL, node_pool="gpu1", taints=("sku=gpu:NoSchedule", "spot=:PreferNoSchedule"))
+    validate(one("Deployment", picture), version)
+    pod = one("Deployment", picture)["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert pod["tolerations"] == [
+        {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+        {"key": "spot", "operator": "Equal", "value": "", "effect": "PreferNoSchedule"},
+    ]
+
+
+def test_without_a_node_pool_replicas_go_anywhere() -> None:
+    pod = one("Deployment", view())["spec"]["template"]["spec"]
+    assert not {"nodeSelector", "tolerations"} & set(pod)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from compute import queries as compute
-from compute.models import ComputeTarget
+from compute.models import ComputeTarget, NodePool
 from deployments import actions, manifests, steps
 from deployments.models import Deployment, Environment
 from deployments.types import DeploymentSpec, DeploymentState, EnvironmentState
@@ -253,9 +254,89 @@ def test_an_environment_is_built_by_the_registry_once_and_keeps_its_log(
 def test_what_can_be_known_early_is_refused_early(
     home: Any, target: Any, spec: DeploymentSpec, author: Any, change: dict[str, Any], words: str
 ) -> None:
-    from dataclasses import replace
-
     with pytest.raises(Invalid) as caught:
         actions.deployment_create(workspace=home, target=target, name="x", spec=replace(spec, **change), actor=author)
     assert words in caught.value.detail
     assert not Deployment.objects.exists()
+
+
+def gpu_pool(target: Any, name: str = "gpu1", **more: Any) -> NodePool:
+    facts = {"vm_size": "Standard_NC4as_T4_v3", "vcpus": 4, "memory_gb": 28, "gpus": 1, "count": 1, **more}
+    observed = {"count": 1, "power_state": "Running"}
+    return NodePool.objects.create(target=target, name=name, state="Succeeded", observed=observed, **facts)
+
+
+def pod_of(azure: Azure, row: Deployment) -> dict[str, Any]:
+    found = azure.objects[place(row, "deployments", group="/apis/apps/v1")]
+    return dict(found["spec"]["template"]["spec"])
+
+
+@pytest.mark.parametrize("config", [{"nodePool": "gpu1"}, {"gpuCores": 1}])
+def test_a_deployment_goes_to_the_pool_that_it_names_or_that_has_its_gpus(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any, config: dict[str, Any]
+) -> None:
+    gpu_pool(target, taints=["sku=gpu:NoSchedule"])
+    wanted = replace(spec, config=config)
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    steps.apply_workload(job(row))
+    pod = pod_of(azure, row)
+    assert pod["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert [each["key"] for each in pod["tolerations"]] == ["sku"]
+
+
+def test_a_revision_whose_pool_is_gone_cannot_come_back_and_says_why(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    pool = gpu_pool(target)
+    wanted = replace(spec, config={"nodePool": "gpu1"})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    actions.deployment_revise(deployment=row, spec=spec, actor=author)
+    pool.delete()
+    with pytest.raises(Invalid, match="aks has no node pool gpu1 to deploy to. It has: nodepool1"):
+        actions.deployment_rollback(deployment=row, number=1, actor=author)
+
+
+def test_restoring_what_served_in_a_pool_that_is_gone_still_names_the_pool(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    pool = gpu_pool(target)
+    wanted = replace(spec, config={"nodePool": "gpu1"})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    pool.delete()
+    steps.apply_workload(job(row))
+    assert pod_of(azure, row)["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+
+
+def test_what_fits_is_counted_on_the_nodes_of_the_pool_only(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    azure.clusters["aks"]["properties"]["agentPoolProfiles"].append({"name": "gpu1", "vmSize": "x", "count": 1})
+    gpu_pool(target)
+    wanted = replace(spec, config={"nodePool": "gpu1"})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    op = job(row)
+    steps.apply_workload(op)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
+    put_pod(azure, row, "a", {"phase": "Pending", "conditions": [condition]})
+    op.memo["unschedulable_since"] = timezone.now().timestamp() - 60
+    with pytest.raises(steps.DeploymentFailed) as caught:
+        steps.await_replicas(op)
+    assert "It goes to the node pool gpu1." in caught.value.detail
+    assert caught.value.detail.endswith("CPU 3.86 (gpu1-0), memory in GiB 12 (gpu1-0).")
+
+
+def test_a_pool_that_grows_by_itself_is_waited_for(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    gpu_pool(target, min_count=0, max_count=2)
+    wanted = replace(spec, config={"nodePool": "gpu1"})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    op = job(row)
+    steps.apply_workload(op)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
+    put_pod(azure, row, "a", {"phase": "Pending", "conditions": [condition]})
+    op.memo["unschedulable_since"] = timezone.now().timestamp() - 60
+    assert steps.await_replicas(op) is not None
+    op.memo["unschedulable_since"] -= 600
+    with pytest.raises(steps.DeploymentFailed):
+        steps.await_replicas(op)
