@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from textwrap import shorten
 from typing import Any
 
 from portal.problems import Problem, Retryable
@@ -69,7 +70,8 @@ def _failure(error: Any) -> Exception:
     if response is None and not status:
         if _is_silence(error):
             return Retryable("Microsoft Entra, which gives the tokens, cannot be reached.")
-        return ArmDenied(f"No token for Azure: {str(error.message)[:300]}")
+        first = str(error.message).strip().partition("\n")[0]  # what follows are trace ids, or each kind that was tried
+        return ArmDenied(f"No token for Azure: {shorten(first, 300, placeholder='…')}")
     code, message = words(error.error)
     text = message or f"Azure answered {status} without a reason."
     if status in TRANSIENT:
