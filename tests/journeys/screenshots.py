@@ -21,7 +21,8 @@ PAGES = {
     "models": "models/", "model": "models/iris/3/", "model-register": "new/model/", "environments": "environments/",
     "environment": "environments/sklearn/1/", "environment-register": "new/environment/", "services": "services/",
     "service": "services/churn/", "service-failed": "services/fraud/", "deploy": "new/service/",
-    "endpoints": "endpoints/", "endpoint": "endpoints/iris/", "version": "endpoints/iris/versions/v2/",
+    "attach": "new/attachment/", "settings-azure": "settings/azure/", "endpoints": "endpoints/",
+    "endpoint": "endpoints/iris/", "version": "endpoints/iris/versions/v2/",
     "version-add": "endpoints/iris/add/", "operations": "operations/", "history": "history/", "search": "search/?q=i",
     "not-found": "models/none/",
 }  # fmt: skip
