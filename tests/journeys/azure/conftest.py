@@ -26,7 +26,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def rest(house: House) -> Rest:
-    return Rest(json.loads(house.file("credentials.json").read_text()))
+    return Rest(known_of(house))
 
 
 def ended(rest: Rest, answer: Answer) -> dict[str, Any]:
@@ -36,9 +36,14 @@ def ended(rest: Rest, answer: Answer) -> dict[str, Any]:
     return dict(rest.ask(urllib.parse.urlsplit(answer.headers["Location"]).path).json())
 
 
+def known_of(house: House) -> dict[str, Any]:
+    """What credentials.json holds."""
+    return dict(json.loads(house.file("credentials.json").read_text()))
+
+
 def cluster(house: House, name: str, count: int = 1, **properties: Any) -> dict[str, Any]:
     """A cluster that somebody makes in Azure itself; what credentials.json holds."""
-    known = dict(json.loads(house.file("credentials.json").read_text()))
+    known = known_of(house)
     pool = {"name": "theirs", "count": count, "vmSize": "Standard_D4s_v3", "mode": "System", "osType": "Linux"}
     body = {
         "location": "westeurope", "identity": {"type": "SystemAssigned"},
