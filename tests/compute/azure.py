@@ -60,7 +60,7 @@ class Azure:
         self.kube = _listen(self, KubeDoor)
         self.kube.socket = self.context.wrap_socket(self.kube.socket, server_side=True)
         self.threads = [
-            threading.Thread(target=each.serve_forever, args=(0.05,), daemon=True) for each in (self.arm, self.kube)
+            threading.Thread(target=each.serve_forever, args=(0.01,), daemon=True) for each in (self.arm, self.kube)
         ]
         for thread in self.threads:
             thread.start()
@@ -159,6 +159,7 @@ def _resource(name: str, body: dict[str, Any], group: str = GROUP) -> dict[str, 
 
 class Door(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, else each answer waits 40 ms
     azure: Azure
 
     def log_message(self, *args: Any) -> None:

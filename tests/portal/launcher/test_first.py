@@ -80,7 +80,7 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer((ports.LOOPBACK, 0), Elsewhere)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield f"http://{ports.LOOPBACK}:{server.server_port}"
     server.shutdown()

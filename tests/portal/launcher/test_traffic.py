@@ -19,6 +19,7 @@ class Far(BaseHTTPRequestHandler):
     """Scores: every fifth answer is v2's; the path /fail/score answers 503. Operations: see `states`."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, else each answer waits 40 ms
     count = 0
     lock = threading.Lock()
     states: list[dict[str, Any]] = []
@@ -62,7 +63,7 @@ class Far(BaseHTTPRequestHandler):
 @pytest.fixture
 def far() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Far)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     Far.count = 0
     yield f"http://127.0.0.1:{server.server_port}"
