@@ -11,6 +11,7 @@ from compute.sandbox.ids import stable_uuid, tenant_of
 
 Json = dict[str, Any]
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+MOST_POOLS = 100
 _DNS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,52}[A-Za-z0-9])?")
 _PROVIDER = "/providers/Microsoft.ContainerService/managedClusters"
 _READ_ONLY = (
@@ -60,7 +61,7 @@ def fill(sub: str, group: str, name: str, asked: Json, old: Json | None, uid: st
     _service_principal(props, body["identity"])
     _kubelet_identity(props, body)
     body["properties"] = {**_DEFAULTS, "azurePortalFQDN": _portal_name(props), **props}
-    body["properties"].update({"maxAgentPools": 100, "resourceUID": uid})
+    body["properties"].update({"maxAgentPools": MOST_POOLS, "resourceUID": uid})
     return body
 
 
@@ -215,7 +216,10 @@ def _pools(props: Json, before: Json, location: str) -> list[Json]:
 
 
 def check_modes(found: list[Json]) -> None:
-    """Refuse a cluster without a System pool."""
+    """Refuse a cluster without a System pool, or with more pools than one may have."""
+    if len(found) > MOST_POOLS:
+        words = f"A managed cluster may have at most {MOST_POOLS} agent pools; {len(found)} were asked for."
+        raise invalid(words, "agentPoolProfiles", code="BadRequest")
     if not any(pool["mode"] == "System" for pool in found):
         words = "A managed cluster must have at least one agent pool of mode System."
         raise invalid(words, "agentPoolProfiles.mode", code="BadRequest", subcode="MustHaveOneSystemPool")

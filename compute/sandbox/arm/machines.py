@@ -40,7 +40,7 @@ def _pool(record: Json, pool: Json) -> list[NodeSpec]:
         NodeSpec(
             name=f"aks-{pool['name']}-{number}-vmss{_base36(index)}", pool=pool["name"], vm_size=size.name,
             vcpus=size.vcpus, memory_gb=size.memory_gb, gpus=size.gpus, max_pods=pool["maxPods"],
-            zone=f"{record['body']['location']}-{zones[index % len(zones)]}" if zones else "",
+            zone=str(zones[index % len(zones)]) if zones else "",
             labels=labels, taints=[_taint(text) for text in pool.get("nodeTaints") or []],
         )
         for index in range(pool["count"])

@@ -60,6 +60,11 @@ class Operations:
             doc.update(status=status, error=error, ended=self._clock.time())
             self._save(doc)
 
+    def note(self, doc: Json, **facts: Any) -> None:
+        """Add facts to a running operation."""
+        doc.update(facts)
+        self._save(doc)
+
     def status(self, doc: Json) -> str:
         """The last status, or the word for how far it is."""
         if doc["status"]:

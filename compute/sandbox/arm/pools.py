@@ -13,6 +13,9 @@ READ_ONLY = ("provisioningState", "currentOrchestratorVersion", "nodeImageVersio
 _NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 _LABEL = re.compile(r"([A-Za-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _TAINT = re.compile(r"[^=\s]+=[^:\s]*:(NoSchedule|PreferNoSchedule|NoExecute)")
+_FIXED = ("availabilityZones", "maxPods", "osDiskSizeGB", "osDiskType", "osType", "scaleSetPriority", "type")
+_RESERVED = "kubernetes.azure.com"
+_SYSTEM_TAINT = "CriticalAddonsOnly=true:NoSchedule"
 _CHOICES = {
     "mode": ("System", "User", "Gateway"), "osType": ("Linux",),
     "scaleSetPriority": ("Regular", "Spot"), "type": ("VirtualMachineScaleSets",),
@@ -30,19 +33,35 @@ def fill(name: str, asked: Json, old: Json | None, *, region: str, overlay: bool
         "type": "VirtualMachineScaleSets", "osType": "Linux", "osSKU": "Ubuntu", "scaleSetPriority": "Regular",
         "enableAutoScaling": False, "powerState": {"code": "Running"}, "upgradeSettings": {"maxSurge": "10%"},
     }  # fmt: skip
-    pool = {**base, **pool, "name": name}
+    pool = {**base, **_kept(name, pool, old), **pool, "name": name}
     pool["osDiskSizeGB"] = pool["osDiskSizeGB"] or 128
     pool["maxPods"] = pool["maxPods"] or base["maxPods"]
     _check_choices(pool)
     _check_size(pool, old, region)
     _check_count(pool)
     _check_rest(pool, region)
+    _check_system(pool)
     pool["orchestratorVersion"] = str(pool.get("orchestratorVersion") or version)
     pool["currentOrchestratorVersion"] = catalogue.full_version(pool["orchestratorVersion"])
     if catalogue.number(pool["currentOrchestratorVersion"]) > catalogue.number(catalogue.full_version(version)):
         raise invalid(f"The pool {name} may not be newer than the cluster's version {version}.", code="BadRequest")
     pool["nodeImageVersion"] = "AKSUbuntu-2204gen2containerd-202608.12.0"
     return pool
+
+
+def _kept(name: str, asked: Json, old: Json | None) -> Json:
+    """What a pool keeps as long as it lives; asking for another value is refused."""
+    kept = {key: old[key] for key in _FIXED if old and old.get(key) is not None}
+    for key, now in kept.items():
+        wanted = asked.get(key)
+        same = sorted(wanted) == sorted(now) if isinstance(now, list) and isinstance(wanted, list) else wanted == now
+        if wanted and not same:
+            words = f"Changing property 'properties.{key}' of pool {name} is not allowed; it is {now!r}."
+            raise invalid(words, f"properties.{key}", code="PropertyChangeNotAllowed")
+    if old and asked.get("availabilityZones") and not old.get("availabilityZones"):
+        words = f"Changing property 'properties.availabilityZones' of pool {name} is not allowed; it has none."
+        raise invalid(words, "properties.availabilityZones", code="PropertyChangeNotAllowed")
+    return kept
 
 
 def _check_choices(pool: Json) -> None:
@@ -60,7 +79,8 @@ def _check_size(pool: Json, old: Json | None, region: str) -> None:
         raise invalid(f"The vmSize of pool {pool['name']} is no text.", "agentPoolProfile.vmSize")
     size = catalogue.size(asked, region)
     pool["vmSize"] = size.name
-    if old is None and pool["mode"] == "System" and size.vcpus < 2:
+    becomes_system = pool["mode"] == "System" and (old or {}).get("mode") != "System"
+    if becomes_system and (size.vcpus < 2 or size.memory_gb < 4):
         words = (
             f"System node pool must use VM sku with more than 2 cores and 4GB memory. Nodepool name: {pool['name']}."
         )
@@ -107,6 +127,9 @@ def _check_rest(pool: Json, region: str) -> None:
             more = f"The supported zones for location '{region}' are '{','.join(catalogue.ZONES)}'"
             raise invalid(f"{words} {more}", "agentPoolProfile.availabilityZones", code="AvailabilityZoneNotSupported")
     for key in pool.get("nodeLabels") or {}:
+        if _RESERVED in str(key).lower():
+            words = f"The label key {key!r} of pool {pool['name']} has the reserved prefix {_RESERVED}."
+            raise invalid(words, "agentPoolProfile.nodeLabels")
         if not _LABEL.fullmatch(str(key)):
             raise invalid(
                 f"The node label {key!r} of pool {pool['name']} is no label key.", "agentPoolProfile.nodeLabels"
@@ -116,3 +139,16 @@ def _check_rest(pool: Json, region: str) -> None:
             raise invalid(
                 f"The taint {taint!r} of pool {pool['name']} is not key=value:Effect.", "agentPoolProfile.nodeTaints"
             )
+
+
+def _check_system(pool: Json) -> None:
+    """What holds Kubernetes' own pods takes them all, and is not taken away again by Azure."""
+    if pool["mode"] != "System":
+        return
+    hard = [text for text in pool.get("nodeTaints") or [] if not str(text).endswith(":PreferNoSchedule")]
+    for taint in hard:
+        if taint != _SYSTEM_TAINT:
+            words = f"The system pool {pool['name']} may not have the taint {taint}; only {_SYSTEM_TAINT} is allowed."
+            raise invalid(words, "agentPoolProfile.nodeTaints")
+    if pool["scaleSetPriority"] == "Spot":
+        raise invalid(f"The system pool {pool['name']} may not be of spot machines.", "agentPoolProfile.mode")

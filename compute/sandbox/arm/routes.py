@@ -222,7 +222,11 @@ class Routes:
     async def delete_pool(self, call: Call) -> web.Response:
         """Delete a pool."""
         record = self._record(call)
-        operation = self._service.delete_pool(record["group"], record["name"], call.names["pool"])
+        rows = record["body"]["properties"]["agentPoolProfiles"]
+        old = next((row for row in rows if row["name"] == call.names["pool"].lower()), None)
+        call.check_etag(old["eTag"] if old else None)
+        ignoring = call.request.query.get("ignore-pod-disruption-budget", "").lower() == "true"
+        operation = self._service.delete_pool(record["group"], record["name"], call.names["pool"], ignoring)
         call.effective = True
         return answer(None, 202, **self._follow(call, operation, location=True))
 

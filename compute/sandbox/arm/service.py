@@ -143,15 +143,18 @@ class Service:
         kind = "pool" if old is None else "scale" if old["count"] != new["count"] else "update"
         return self.begin(record, body, kind, changed, pool=new["name"])
 
-    def delete_pool(self, group: str, name: str, pool: str) -> Json:
-        """Take a pool away: the operation."""
+    def delete_pool(self, group: str, name: str, pool: str, ignore_budgets: bool = False) -> Json:
+        """Take a pool away: the operation. `ignore_budgets`: no disruption budget holds its nodes."""
         record = self.record(group, name)
         gone = self.pool(record, pool)["name"]
         self.check_free(record)
         records.check_power(record, "deleting agent pool")
         rest = [row for row in record["body"]["properties"]["agentPoolProfiles"] if row["name"] != gone]
         cluster_body.check_modes(rest)
-        return self.begin(record, record["body"], "pool_delete", True, pool=gone)[1]
+        operation = self.begin(record, record["body"], "pool_delete", True, pool=gone)[1]
+        if ignore_budgets:
+            self.operations.note(operation, ignore_budgets=True)
+        return operation
 
     def tags(self, group: str, name: str, tags: Json) -> tuple[Json, bool]:
         """Set the tags at once."""
@@ -306,7 +309,8 @@ class Service:
         machines.ensure(self.kube, record)
         if record["body"]["properties"]["powerState"]["code"] == "Running":
             without = operation["pool"] if operation["kind"] == "pool_delete" else ""
-            await self.kube.set_nodes(record["uid"], machines.specs(record, without))
+            specs, ignoring = machines.specs(record, without), bool(operation.get("ignore_budgets"))
+            await self.kube.set_nodes(record["uid"], specs, ignore_budgets=ignoring)
 
     async def _finish(self, operation: Json) -> None:
         record, kind = self._records[operation["cluster"]], operation["kind"]
@@ -336,5 +340,5 @@ class Service:
                 self._records.pop(operation["cluster"])
                 self._db.delete(_TABLE, operation["cluster"])
                 return
-            records.mark(record["body"], status)
+            records.mark(record["body"], status, operation["pool"])
             self._save(record)

@@ -110,8 +110,11 @@ class Machines(Controller):
         return None
 
 
-async def drain(context: Context, cluster: str, node: str) -> None:
-    """Evict every pod of a node and return when they are gone; DrainRefused after two minutes."""
+async def drain(context: Context, cluster: str, node: str, ignore_budgets: bool) -> None:
+    """Evict every pod of a node and return when they are gone; DrainRefused after two minutes.
+
+    With `ignore_budgets` pods are ended in good order, whatever their disruption budgets say.
+    """
     store, until = context.store, context.clock.time() + _DRAIN_SECONDS
     why: dict[str, str] = {}
     while True:
@@ -123,7 +126,11 @@ async def drain(context: Context, cluster: str, node: str) -> None:
             if lost:
                 # Nobody is there to end it in good order.
                 store.remove(cluster, "pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
-            elif not pod["metadata"].get("deletionTimestamp"):
+            elif pod["metadata"].get("deletionTimestamp"):
+                continue
+            elif ignore_budgets:
+                store.delete(cluster, "pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            else:
                 _evict(store, cluster, pod, why)
         if context.clock.time() >= until:
             named = "; ".join(f"{name}: {reason}" for name, reason in sorted(why.items()))

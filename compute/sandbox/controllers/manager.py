@@ -66,9 +66,9 @@ class ControllerManager:
         """The process of the load balancers' Envoy, when it runs."""
         return self._balancers.pid()
 
-    async def drain(self, cluster: str, node: str) -> None:
+    async def drain(self, cluster: str, node: str, ignore_budgets: bool) -> None:
         """Evict a node's pods and wait until they are gone; machines.DrainRefused when they stay."""
-        await machines.drain(self._context, cluster, node)
+        await machines.drain(self._context, cluster, node, ignore_budgets)
 
     async def _follow(self, changes: Any) -> None:
         async for type_, cluster, resource, obj in changes:

@@ -21,7 +21,7 @@ __all__ = ["Clusters", "NodeSpec", "User"]
 Json = dict[str, Any]
 TABLE = "kube_clusters"
 UserKind = Literal["clusterUser", "clusterAdmin"]
-Drainer = Callable[[str, str], Awaitable[None]]
+Drainer = Callable[[str, str, bool], Awaitable[None]]
 
 
 class Paths(Protocol):
@@ -37,7 +37,7 @@ class Clusters:
     def __init__(self, store: Store, settings: Paths, db: Database) -> None:
         self.store = store
         self.drainer: Drainer | None = None
-        """Set by the controllers: `await drainer(cluster, node)` evicts the node's pods, returns when it is empty."""
+        """Set by the controllers: `await drainer(cluster, node, ignore_budgets)` returns when the node has no pods."""
         self.entra: Callable[[str, str], User | None] = lambda cluster, token: None
         """Set by the app: whom a token of the directory speaks for in a cluster."""
         self._settings = settings
@@ -108,10 +108,11 @@ class Clusters:
         """The machines the cluster should have."""
         return [NodeSpec(**doc) for doc in self._docs[cluster_id]["nodes"]]
 
-    async def set_nodes(self, cluster_id: str, specs: list[NodeSpec]) -> None:
+    async def set_nodes(self, cluster_id: str, specs: list[NodeSpec], *, ignore_budgets: bool = False) -> None:
         """Make the nodes those of `specs`. New ones are ready at once; missing ones are cordoned, drained, deleted.
 
-        Returns when the last old node is gone. Safe to repeat after a crash; an error of the drainer passes through.
+        Returns when the last old node is gone; with `ignore_budgets` no disruption budget holds it up. Safe to repeat
+        after a crash; an error of the drainer passes through.
         """
         self._save(cluster_id, {**self._docs[cluster_id], "nodes": [spec.to_json() for spec in specs]})
         if not self.is_running(cluster_id):
@@ -124,7 +125,7 @@ class Clusters:
         for name in gone:
             self.store.mutate(cluster_id, "nodes", None, name, system.cordon)
         for name in gone:
-            await self._remove_node(cluster_id, name)
+            await self._remove_node(cluster_id, name, ignore_budgets)
 
     def set_node_ready(self, cluster_id: str, node: str, ready: bool) -> None:
         """Mark a node lost or back; 404 when there is none. What happens to its pods is the controllers' work."""
@@ -205,9 +206,9 @@ class Clusters:
             )
             self.store.create(cluster_id, "nodes", node)
 
-    async def _remove_node(self, cluster_id: str, name: str) -> None:
+    async def _remove_node(self, cluster_id: str, name: str, ignore_budgets: bool) -> None:
         if self.drainer is not None:
-            await self.drainer(cluster_id, name)
+            await self.drainer(cluster_id, name, ignore_budgets)
         on_node = self.store.list(cluster_id, "pods", where=lambda pod: bool(pod["spec"].get("nodeName") == name))
         for pod in on_node:
             self.store.remove(cluster_id, "pods", pod["metadata"]["namespace"], pod["metadata"]["name"])

@@ -1,6 +1,7 @@
 """Rollouts, scheduling, endpoints and clean-up, on real processes."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,15 @@ async def test_selectors_affinity_taints_and_cordons_decide_where_a_pod_goes(wor
     await until(lambda: any("1 node(s) were unschedulable" in text for text in world.events("FailedScheduling")))
 
 
+async def test_a_pod_that_names_a_node_pool_waits_for_a_node_of_it_although_others_are_free(world: World) -> None:
+    taint = [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}]
+    tolerations = [{"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}]
+    world.make("pods", pod("bound", nodeSelector={"kubernetes.azure.com/agentpool": "gpu1"}, tolerations=tolerations))
+    await until(lambda: world.events("FailedScheduling"))
+    await world.clusters.set_nodes(CLUSTER, [node(0), replace(node(1, taints=taint), pool="gpu1")])
+    await until(lambda: world.get("pods", "bound")["spec"].get("nodeName") == "node-1")
+
+
 async def test_a_node_takes_no_more_pods_than_it_may(world: World) -> None:
     await world.clusters.set_nodes(CLUSTER, [node(0, max_pods=2), node(1, max_pods=1)])
     for name in ("a", "b"):
@@ -296,6 +306,17 @@ async def test_a_budget_that_lets_nothing_go_holds_a_drain_up_and_the_refusal_na
         await removal
     assert world.store.get(CLUSTER, "nodes", None, "node-0")["spec"]["unschedulable"]
     assert len(world.ready(app="web")) == 1
+
+
+async def test_a_pool_that_goes_whatever_budgets_say_ends_its_pods_in_good_order(world: World) -> None:
+    await world.clusters.set_nodes(CLUSTER, [node(0), node(1)])
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}
+    world.make("poddisruptionbudgets", {"metadata": {"name": "web"}, "spec": spec})
+    world.make("deployments", deployment("web"))
+    await until(lambda: settled(world, "web", 1))
+    await asyncio.wait_for(world.clusters.set_nodes(CLUSTER, [node(1)], ignore_budgets=True), 20)
+    await until(lambda: settled(world, "web", 1))
+    assert {p["spec"]["nodeName"] for p in world.pods()} == {"node-1"}
 
 
 async def test_a_lost_node_can_be_taken_away_at_once(world: World) -> None:
