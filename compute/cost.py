@@ -1,31 +1,118 @@
-"""What the nodes of a cluster cost, estimated from sizes, counts and region. Pure."""
+"""What the nodes of clusters cost: one estimate for REST and pages, from sizes, counts and region. Opens no socket."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from compute import sizes
+from compute import queries, sizes
+from compute.types import ComputeState
+
+if TYPE_CHECKING:
+    from compute.models import ComputeTarget, NodePool
 
 HOURS_A_MONTH = 730
+ON_TOP = "Disks, addresses, traffic and the paid tier of the control plane come on top."
+STOPPED = "It is stopped: its nodes cost nothing, its disks and addresses go on costing."
+GONE = (ComputeState.MISSING,)
 
 
-def estimate(*, pools: Iterable[tuple[str, int]], region: str, is_stopped: bool) -> dict[str, Any]:
-    """US dollars an hour and a month of all nodes, with the date of the prices; None where a price is not known.
+@dataclass(frozen=True)
+class Paid:
+    """Machines that are paid for: `count` of a size."""
 
-    `pools` are (size, count). Nodes only: disks, addresses, traffic and the paid tier of the control plane come on top.
-    """
-    hours = [0.0] if is_stopped else [_hour(name, count, region) for name, count in pools]
-    hour = None if None in hours else sum(each for each in hours if each is not None)
-    return {
-        "usd_hour": None if hour is None else round(hour, 4),
-        "usd_month": None if hour is None else round(hour * HOURS_A_MONTH, 2),
-        "prices_from": sizes.PRICES_FROM,
-    }
+    vm_size: str
+    count: int
 
 
-def _hour(name: str, count: int, region: str) -> float | None:
+@dataclass(frozen=True)
+class Cost:
+    """US dollars an hour and a month (730 hours); None where a price is not known. `note` says what it leaves out."""
+
+    usd_hour: float | None
+    usd_month: float | None
+    note: str
+    is_stopped: bool = False
+    prices_from: str = sizes.PRICES_FROM
+
+
+def of(target: ComputeTarget) -> Cost:
+    """The estimate for all node pools of a cluster: as wanted, or as seen where Azure chooses the count."""
+    return _none(target) or estimate(_paid(target), region=target.region)
+
+
+def estimate(machines: Sequence[Paid], *, region: str) -> Cost:
+    """The estimate for machines in a region; unknown as a whole where the price of one of them is."""
+    hours = {each: _hour(each, region) for each in machines if each.count}
+    unknown = sorted({each.vm_size for each, hour in hours.items() if hour is None})
+    if unknown:
+        return Cost(None, None, f"No price is known here for {', '.join(unknown)} in {region}.")
+    hour = sum(_hour(each, region) or 0.0 for each in machines)
+    return _cost(hour, f"Nodes only, Linux, pay as you go. {ON_TOP}")
+
+
+def total(targets: Iterable[ComputeTarget]) -> Cost:
+    """The sum over clusters; those whose price is not known are left out, and named."""
+    each = [(target.name, of(target).usd_hour) for target in targets]
+    unknown = [name for name, hour in each if hour is None]
+    without = f"Without {', '.join(unknown)}: no price is known. " if unknown else ""
+    return _cost(sum(hour or 0.0 for _, hour in each), f"{without}Nodes only, Linux, pay as you go. {ON_TOP}")
+
+
+def of_first(target: ComputeTarget) -> Cost:
+    """The estimate for a cluster's own pool."""
+    return _part(target, _first(target))
+
+
+def of_pool(target: ComputeTarget, pool: NodePool) -> Cost:
+    """The estimate for a further pool."""
+    return _part(target, _further(pool))
+
+
+def _part(target: ComputeTarget, machines: Paid) -> Cost:
+    return _none(target) or estimate([machines], region=target.region)
+
+
+def _paid(target: ComputeTarget) -> list[Paid]:
+    """What is paid for while the cluster runs: its own pool, the further ones, and those that others made."""
+    rows = list(target.pools.all())
+    known = {queries.first_pool(target), *(row.name for row in rows)}
+    seen = [Paid(size, int(count)) for name, size, count in target.observed.get("pools") or [] if name not in known]
+    return [_first(target), *(_further(row) for row in rows), *seen]
+
+
+def _first(target: ComputeTarget) -> Paid:
+    seen = target.observed.get("node_count") if target.config.get("autoscaler") else None
+    return Paid(target.vm_size, target.node_count if seen is None else int(seen))
+
+
+def _further(pool: NodePool) -> Paid:
+    """None while the pool is stopped or gone."""
+    if pool.state in GONE or str(pool.observed.get("power_state") or "").lower() == "stopped":
+        return Paid(pool.vm_size, 0)
+    return Paid(pool.vm_size, int(pool.observed.get("count", pool.count)) if pool.is_autoscaled else pool.count)
+
+
+def _is_stopped(target: ComputeTarget) -> bool:
+    return str(target.observed.get("power_state") or "").lower() == "stopped"
+
+
+def _none(target: ComputeTarget) -> Cost | None:
+    """Why nothing is counted, if so."""
+    if target.state in GONE:
+        return Cost(0.0, 0.0, "It is not in Azure any more: nothing is counted.")
+    if not target.vm_size:
+        return Cost(None, None, "Its machines were not seen yet.")
+    return Cost(0.0, 0.0, STOPPED, is_stopped=True) if _is_stopped(target) else None
+
+
+def _cost(hour: float, note: str) -> Cost:
+    return Cost(round(hour, 4), round(hour * HOURS_A_MONTH, 2), note)
+
+
+def _hour(machines: Paid, region: str) -> float | None:
     try:
-        return sizes.price(size=sizes.find(name), count=count, region=region)
+        return sizes.price(size=sizes.find(machines.vm_size), count=machines.count, region=region)
     except (sizes.UnknownSize, sizes.FpgaSize):
         return None

@@ -30,21 +30,18 @@ def first(target: ComputeTarget) -> Row:
         "zones": target.config.get("zones") or [], "taints": target.observed.get("pool_taints") or [],
         "os_disk_gb": target.config.get("os_disk_gb") or 0, **{name: getattr(target, name) for name in same},
     }  # fmt: skip
-    return _seen(target, facts, target.observed.get("node_count"), is_first=True)
+    return _seen(target, facts, target.observed.get("node_count"), cost.of_first(target).usd_hour, is_first=True)
 
 
 def further(target: ComputeTarget, pool: NodePool) -> Row:
     """A further pool."""
     facts = {name: getattr(pool, name) for name in SAME}
-    return _seen(target, facts, pool.observed.get("count"), is_first=False)
+    return _seen(target, facts, pool.observed.get("count"), cost.of_pool(target, pool).usd_hour, is_first=False)
 
 
-def _seen(target: ComputeTarget, facts: Row, count: int | None, *, is_first: bool) -> Row:
+def _seen(target: ComputeTarget, facts: Row, count: int | None, hour: float | None, *, is_first: bool) -> Row:
     nodes = fit.of_pool(target.observed.get("nodes") or [], str(facts["name"]))
-    paid = facts["count"] if facts["max_count"] is None or count is None else count
-    is_stopped = str(target.observed.get("power_state") or "").lower() == "stopped"
-    hour = cost.estimate(pools=[(facts["vm_size"], paid)], region=target.region, is_stopped=is_stopped)
     return {
-        **facts, "is_first": is_first, "observed_count": count, "usd_hour": hour["usd_hour"],
+        **facts, "is_first": is_first, "observed_count": count, "usd_hour": hour,
         "nodes_ready": sum(1 for node in nodes if node["ready"]),
     }  # fmt: skip

@@ -50,7 +50,7 @@ def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> Co
 
 def compute_targets(*, workspace: Workspace) -> QuerySet[ComputeTarget]:
     """The compute targets of a workspace that the caller has already been let into, by name."""
-    return _rows(workspace).order_by("name", "pk")
+    return _rows(workspace).prefetch_related("pools").order_by("name", "pk")
 
 
 def targets_to_watch() -> list[int]:

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import actions, forms, pool_table, queries, sizes
+from compute import actions, cost, forms, pool_table, queries, sizes
 from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
@@ -49,16 +49,8 @@ def _line(target: Any) -> dict[str, Any]:
     return {
         "target": target, "ready": ready, "seen": bool(target.observed_at),
         "differs": bool(target.observed_at) and ready != target.node_count and target.state == ComputeState.SUCCEEDED,
-        "usd_hour": _price(target),
+        "cost": cost.of(target),
     }  # fmt: skip
-
-
-def _price(target: Any) -> float | None:
-    try:
-        size = sizes.find(target.vm_size)
-    except (sizes.UnknownSize, sizes.FpgaSize):
-        return None
-    return sizes.price(size=size, count=target.node_count, region=target.region)
 
 
 @login_required
@@ -81,13 +73,12 @@ def detail_context(target: Any) -> dict[str, Any]:
     """What the page of a target shows."""
     floor = sizes.smallest_count(*queries.pools(target=target)) if target.purpose == Purpose.FAST_PROD else 1
     line, names = _line(target), queries.on_target(target=target)
-    hour = line["usd_hour"]
+    node = cost.estimate([cost.Paid(target.vm_size, 1)], region=target.region).usd_hour
     return {
         **line, "workspace": target.workspace, "op": pages.news(target.ref), "floor": floor,
         "top": max(SLIDER_TOP, 2 * target.node_count, floor), "on_it": names[:SHOWN],
         "on_it_more": max(0, len(names) - SHOWN),
-        "usd_node": hour / target.node_count if hour and target.node_count else None,
-        "usd_month": hour * 730 if hour else None, "prices_from": sizes.PRICES_FROM,
+        "usd_node": node,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
         "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),
         "pools": pools_with_use(target), "may_pool": target.state in actions.SCALABLE and bool(target.node_count),

@@ -19,6 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from rest_framework import serializers
 
+from compute import cost
 from compute import queries as compute
 from deployments import queries as deployments
 from endpoints import queries as endpoints
@@ -149,12 +150,13 @@ def overview(request: HttpRequest, workspace: str) -> HttpResponse:
     """What is here, what runs, and what needs somebody."""
     home = queries.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
     rows, jobs = endpoints.endpoints(workspace=home), queries.operations(workspace=home)
-    day = timezone.now() - timedelta(days=1)
+    targets, day = list(compute.compute_targets(workspace=home)), timezone.now() - timedelta(days=1)
     services = rows.filter(kind=EndpointKind.SERVICE).count()
     context = {
         "workspace": home,
-        "targets": list(compute.compute_targets(workspace=home)[:6]),
-        "compute_count": compute.compute_targets(workspace=home).count(),
+        "targets": targets[:6],
+        "compute_count": len(targets),
+        "cost": cost.total(targets),
         "model_count": deployments.models(workspace=home).count(),
         "environment_count": deployments.environments(workspace=home).count(),
         "service_count": services,

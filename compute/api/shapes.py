@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rest_framework import serializers
@@ -26,8 +27,10 @@ class CostOut(http.Shape):
     """The estimate for the nodes of all pools; null where a price is not known, 0 while the cluster is stopped."""
 
     usd_hour = serializers.FloatField(allow_null=True)
-    usd_month = serializers.FloatField(allow_null=True)
+    usd_month = serializers.FloatField(allow_null=True, help_text=f"Of {cost.HOURS_A_MONTH} hours.")
     prices_from = serializers.DateField()
+    is_stopped = serializers.BooleanField()
+    note = serializers.CharField(help_text="What it leaves out, or why there is none.")
 
 
 class TargetOut(http.Shape):
@@ -80,27 +83,11 @@ DERIVED = ("created_by", "operation", "usd_hour", "drift", "cost")
 def target_json(target: Any) -> dict[str, Any]:
     """A compute target without its operation."""
     names = [str(name) for name in TargetOut().fields if str(name) not in DERIVED]
+    estimate = cost.of(target)
     return {
         **{name: getattr(target, name) for name in names},
-        "usd_hour": usd_hour(target),
+        "usd_hour": estimate.usd_hour,
         "drift": target.observed.get("drift") or [],
-        "cost": cost_of(target),
+        "cost": asdict(estimate),
         "created_by": target.created_by.username if target.created_by else None,
     }
-
-
-def cost_of(target: Any) -> dict[str, Any]:
-    """The estimate for all pools as they are wanted, the others as Azure was seen to have them."""
-    seen, main = target.observed.get("pools") or [], target.observed.get("pool")
-    pools = [(target.vm_size, target.node_count), *((size, int(count)) for name, size, count in seen if name != main)]
-    is_stopped = str(target.observed.get("power_state") or "").lower() == "stopped"
-    return cost.estimate(pools=pools, region=target.region, is_stopped=is_stopped)
-
-
-def usd_hour(target: Any) -> float | None:
-    """The estimated price of the target's nodes; None where it is unknown."""
-    try:
-        size = sizes.find(target.vm_size)
-    except (sizes.UnknownSize, sizes.FpgaSize):
-        return None
-    return sizes.price(size=size, count=target.node_count, region=target.region)
