@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from tests.journeys.crash.house import House, target
 from tests.journeys.test_contract import Answer, Rest, follow
@@ -25,17 +32,32 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         made.run("down")
 
 
-def switch(house: House, rest: Rest, known: dict[str, Any]) -> Answer:
-    """Give the workspace the app's secret, and the sandbox's TLS address as Azure and as token authority."""
+def switch(house: House, rest: Rest, known: dict[str, Any], proof: dict[str, Any] | None = None, **own: Any) -> Answer:
+    """Give the workspace the app's secret, or another `proof`, and the sandbox's TLS address as Azure and as authority.
+
+    `own` is what the directory knows of the app.
+    """
     role = {"scope": f"/subscriptions/{known['subscription_id']}", "role": "Owner"}
-    tenant = house.admin("PUT", f"principals/{APP}", {"secret": SECRET, "roles": [role]})["tenant_id"]
+    tenant = house.admin("PUT", f"principals/{APP}", {"secret": SECRET, "roles": [role], **own})["tenant_id"]
     secure = f"https://127.0.0.1:{json.loads(house.file('home.json').read_text())['ports']['kube']}"
-    credential = {"kind": "client_secret", "tenant_id": tenant, "client_id": APP, "client_secret": SECRET}
+    given = proof or {"kind": "client_secret", "client_secret": SECRET}
     body = {
         "arm_endpoint": secure, "arm_ca_file": str(house.file("tls", "ca.pem")),
-        "credential": {**credential, "authority_host": secure},
+        "credential": {**given, "tenant_id": tenant, "client_id": APP, "authority_host": secure},
     }  # fmt: skip
     return rest.ask("", "PATCH", body)
+
+
+def works(house: House, rest: Rest, kind: str, name: str) -> None:
+    """The workspace has that credential, and a cluster is made and deleted with it."""
+    assert rest.ask("").json()["credential"]["kind"] == kind
+    tested = rest.ask("azure/test/", "POST").json()
+    assert tested["passes"], tested
+    start = house.file("sandbox", "requests-arm.jsonl").stat().st_size
+    done(rest, rest.ask("compute-targets/", "POST", target(name)))
+    done(rest, rest.ask(f"compute-targets/{name}/", "DELETE"))
+    lines = [line for line in house.noted("arm", start) if "/managedclusters/" in line["path"].lower()]
+    assert {line["user"] for line in lines} == {APP}
 
 
 def done(rest: Rest, answer: Answer) -> None:
@@ -87,3 +109,44 @@ def test_a_secret_that_ended_fails_the_operation_with_entras_words_and_leaves_no
     assert "AADSTS7000215" in found["message"]
     assert switch(house, rest, known).status == 200
     done(rest, rest.ask("compute-targets/late/", "DELETE"))
+
+
+def certified() -> str:
+    """A certificate of the app's own making with its private key, as PEM."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=9))
+    return pem(key) + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pem(key: rsa.RSAPrivateKey) -> str:
+    """A private key as PEM."""
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*plain).decode()
+
+
+def test_a_certificate_signs_in_too_and_is_shown_by_its_thumbprint_only(house: House) -> None:
+    known = json.loads(house.file("credentials.json").read_text())
+    rest, both = Rest(known), certified()
+    public = both[both.index("-----BEGIN CERTIFICATE-----") :]
+    changed = switch(house, rest, known, {"kind": "certificate", "certificate": both}, certificate=public)
+    assert changed.status == 200, changed.text
+    assert changed.json()["credential"]["thumbprint"]
+    assert "PRIVATE KEY" not in changed.text
+    works(house, rest, "certificate", "certified")
+
+
+def test_a_workload_identity_signs_in_with_the_token_of_its_issuer(house: House, tmp_path: Path) -> None:
+    known = json.loads(house.file("credentials.json").read_text())
+    rest, key = Rest(known), rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    facts = {"issuer": "https://issuer.example", "subject": "system:serviceaccount:slipway:portal"}
+    audience, now = "api://AzureADTokenExchange", datetime.now(UTC)
+    claims = {"iss": facts["issuer"], "sub": facts["subject"], "aud": audience, "exp": now + timedelta(days=2)}
+    token = tmp_path / "token"
+    token.write_text(jwt.encode(claims, pem(key), algorithm="RS256"))
+    told = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    trusted = {**facts, "audience": audience, "key": key.public_key().public_bytes(*told).decode()}
+    proof = {"kind": "workload_identity", "token_file_path": str(token)}
+    changed = switch(house, rest, known, proof, federated=[trusted])
+    assert changed.status == 200, changed.text
+    works(house, rest, "workload_identity", "federated")
