@@ -11,3 +11,4 @@ os.environ.setdefault("SLIPWAY_LOG_LEVEL", "WARNING")
 from portal.settings import *  # noqa: E402, F403  (the environment comes first)
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+WHITENOISE_AUTOREFRESH = True  # static files are looked for when asked for: a scan for each test client took a third
