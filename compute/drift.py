@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from compute import power
 from compute.types import ClusterView, PoolView
 
 Row = dict[str, Any]
@@ -16,7 +17,7 @@ def differences(
 ) -> list[Row]:  # fmt: skip
     """One row for each difference; `since` is kept from `before` as long as Azure's value is the same."""
     found = [*_nodes(node_count, view), *_version(version, view), *_power(config, view)]
-    found += [] if is_attached else _autoscaler(config, view)
+    found += [] if is_attached and not config.get("autoscaler") else _autoscaler(config, view)
     old = {(row["code"], row["azure"]): row["since"] for row in before}
     return [row | {"since": old.get((row["code"], row["azure"]), now)} for row in found]
 
@@ -38,9 +39,8 @@ def _pool(wanted: Any, there: PoolView | None) -> list[Row]:
         words = f"The node pool {wanted.name} is {there.power_state.lower()}."
         return [_row("pool_power_state", "Running", there.power_state, words)]
     if (there.min_count, there.max_count) != (wanted.min_count, wanted.max_count):
-        has, wish = _bounds(there), _bounds(wanted)
-        words = f"Azure has {has} for the node pool {wanted.name}; {wish} is wanted."
-        return [_row("pool_autoscaler", wish, has, words)]
+        words = f"Azure has {_bounds_words(there)} for the node pool {wanted.name}; {_bounds_words(wanted)} is wanted."
+        return [_row("pool_autoscaler", _bounds(wanted), _bounds(there), words)]
     if there.max_count is None and there.count != wanted.count:
         words = f"Azure has {there.count} nodes in the node pool {wanted.name}; {wanted.count} are wanted."
         return [_row("pool_count", str(wanted.count), str(there.count), words)]
@@ -48,7 +48,11 @@ def _pool(wanted: Any, there: PoolView | None) -> list[Row]:
 
 
 def _bounds(pool: Any) -> str:
-    return "no autoscaler" if pool.max_count is None else f"an autoscaler from {pool.min_count} to {pool.max_count}"
+    return "off" if pool.max_count is None else f"{pool.min_count} to {pool.max_count}"
+
+
+def _bounds_words(pool: Any) -> str:
+    return "no autoscaler" if pool.max_count is None else f"an autoscaler from {_bounds(pool)}"
 
 
 def _row(code: str, configured: str, azure: str, message: str) -> Row:
@@ -64,12 +68,21 @@ def _nodes(wanted: int, view: ClusterView) -> list[Row]:
 
 
 def _autoscaler(config: Mapping[str, Any], view: ClusterView) -> list[Row]:
-    wanted = bool(config.get("autoscaler"))
-    if wanted == view.has_autoscaler:
+    own, wanted = view.own_pool, config.get("autoscaler")
+    if own is None or view.is_stopped:
         return []
-    told = {True: "on", False: "off"}
-    words = f"The autoscaler is {told[view.has_autoscaler]} in Azure; here it is {told[wanted]}."
-    return [_row("autoscaler", told[wanted], told[view.has_autoscaler], words)]
+    there = None if own.max_count is None else {"min_count": own.min_count or 0, "max_count": own.max_count}
+    has, wish = power.words(there), power.words(wanted)
+    if has == wish:
+        return []
+    words = f"The autoscaler is {_switched(there)} in Azure; here it is {_switched(wanted)}."
+    if there and wanted:
+        words = f"Azure's autoscaler goes from {has} nodes; {wish} is wanted."
+    return [_row("autoscaler", wish, has, words)]
+
+
+def _switched(bounds: Mapping[str, int] | None) -> str:
+    return "on" if bounds else "off"
 
 
 def _version(wanted: str, view: ClusterView) -> list[Row]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from compute import cost, fit, queries
 from compute.models import ComputeTarget, NodePool
-from compute.types import PoolMode
+from compute.types import ComputeState, PoolMode
 
 Row = dict[str, Any]
 SAME = (
@@ -20,15 +20,28 @@ def rows(target: ComputeTarget) -> list[Row]:
     return [first(target), *(further(target, pool) for pool in target.pools.all())]
 
 
+def totals(target: ComputeTarget) -> tuple[int, int]:
+    """Nodes and vCPUs of all pools that are wanted and there; where Azure chooses the count, as it was seen."""
+    own = int(target.observed.get("node_count") or target.node_count if target.config.get("autoscaler") else
+              target.node_count)  # fmt: skip
+    there = [pool for pool in target.pools.all() if pool.observed and pool.state != ComputeState.MISSING]
+    counts = [(pool, int(pool.observed.get("count") or 0) if pool.is_autoscaled else pool.count) for pool in there]
+    nodes = own + sum(count for _, count in counts)
+    return nodes, own * target.vcpus + sum(count * pool.vcpus for pool, count in counts)
+
+
 def first(target: ComputeTarget) -> Row:
     """The pool that the target itself stands for."""
     bounds = target.config.get("autoscaler") or {}
-    same = ("vm_size", "vcpus", "memory_gb", "gpus", "generation", "state", "reason")
+    same = ("vm_size", "vcpus", "memory_gb", "gpus", "generation", "state")
+    drift = [row["message"] for row in target.observed.get("drift") or [] if not row.get("pool")]
     facts = {
         "name": queries.first_pool(target), "mode": PoolMode.SYSTEM.value, "count": target.node_count,
         "min_count": bounds.get("min_count"), "max_count": bounds.get("max_count"), "labels": {}, "is_adopted": False,
         "zones": target.config.get("zones") or [], "taints": target.observed.get("pool_taints") or [],
-        "os_disk_gb": target.config.get("os_disk_gb") or 0, **{name: getattr(target, name) for name in same},
+        "os_disk_gb": target.config.get("os_disk_gb") or 0,
+        "reason": " ".join(drift) if target.state == ComputeState.SUCCEEDED else target.reason,
+        **{name: getattr(target, name) for name in same},
     }  # fmt: skip
     return _seen(target, facts, target.observed.get("node_count"), cost.of_first(target).usd_hour, is_first=True)
 

@@ -45,10 +45,10 @@ def compute_list(request: HttpRequest, workspace: str) -> HttpResponse:
 
 def _line(target: Any) -> dict[str, Any]:
     nodes = target.observed.get("nodes") or []
-    ready = sum(1 for node in nodes if node["ready"])
+    ready, (wanted, vcpus) = sum(1 for node in nodes if node["ready"]), pool_table.totals(target)
     return {
-        "target": target, "ready": ready, "seen": bool(target.observed_at),
-        "differs": bool(target.observed_at) and ready != target.node_count and target.state == ComputeState.SUCCEEDED,
+        "target": target, "ready": ready, "wanted": wanted, "vcpus": vcpus, "seen": bool(target.observed_at),
+        "differs": bool(target.observed_at) and ready != wanted and target.state == ComputeState.SUCCEEDED,
         "cost": cost.of(target),
     }  # fmt: skip
 
