@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,14 @@ class WorkspaceOut(http.Shape):
     your_role = serializers.CharField(required=False)
 
 
+class UsualOut(http.Shape):
+    """Half of the runs took less than `low`, nine in ten less than `high`; without samples: as documented."""
+
+    low = serializers.FloatField(help_text="Seconds.")
+    high = serializers.FloatField(help_text="Seconds.")
+    samples = serializers.IntegerField()
+
+
 class StepOut(http.Shape):
     """One step of an operation."""
 
@@ -35,6 +44,7 @@ class StepOut(http.Shape):
     state = serializers.ChoiceField(choices=["waiting", "running", "done", "failed"])
     started_at = serializers.DateTimeField(allow_null=True)
     ended_at = serializers.DateTimeField(allow_null=True)
+    usual = UsualOut(allow_null=True)
 
 
 class OperationOut(http.Shape):
@@ -100,7 +110,8 @@ class OperationDetail(http.ApiView):
     def get(self, request: Request, workspace: str, id: UUID) -> Response:
         """Show an operation with its steps."""
         op = queries.operation(actor=self.actor(request), slug=workspace, id=id, needs=Role.READER)
-        body = {**operation_json(op), "steps": queries.operation_steps(op=op)}
+        steps = [_step(each) for each in queries.operation_steps(op=op)]
+        body = {**operation_json(op), "steps": steps}
         return Response(body, headers={"Retry-After": "1"} if op.is_active else {})
 
 
@@ -213,6 +224,10 @@ def _token(row: Any) -> dict[str, Any]:
     fields = ("id", "name", "prefix", "created_at", "expires_at", "last_used_at", "revoked_at")
     home = row.workspace.slug if row.workspace else None
     return {**{name: getattr(row, name) for name in fields}, "role": Role(row.role).label, "workspace": home}
+
+
+def _step(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "usual": asdict(row["usual"]) if row["usual"] else None}
 
 
 def operation_json(op: Any) -> dict[str, Any]:

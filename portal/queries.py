@@ -12,6 +12,7 @@ from django.utils import timezone
 from portal import credentials
 from portal.models import ApiToken, AuditEvent, Beat, Membership, Operation, OperationLog, Team, User, Workspace
 from portal.operations.plans import plan_of, step_names
+from portal.operations.usual import usual_times
 from portal.problems import Forbidden, NotFound
 from portal.secrets import fingerprint
 from portal.types import OperationState, Role
@@ -98,9 +99,18 @@ def operation(*, actor: User, slug: str, id: UUID, needs: Role) -> Operation:
 def operation_to_control(*, actor: User, slug: str, id: UUID) -> Operation:
     """One operation that the actor may cancel or run again: Operators all, Contributors those not on clusters."""
     op = operation(actor=actor, slug=slug, id=id, needs=Role.CONTRIBUTOR)
-    if op.kind.startswith("compute."):
-        require(actor=actor, workspace=op.workspace, needs=Role.OPERATOR)
+    require(actor=actor, workspace=op.workspace, needs=_controls(op))
     return op
+
+
+def may_control(*, actor: User, op: Operation) -> bool:
+    """Whether the actor, who sees the operation, may cancel it or run it again."""
+    role = role_in(actor=actor, team=op.workspace.team, workspace=op.workspace)
+    return role is not None and role >= _controls(op)
+
+
+def _controls(op: Operation) -> Role:
+    return Role.OPERATOR if op.kind.startswith(("compute.", "pool.")) else Role.CONTRIBUTOR
 
 
 def operation_percent(*, op: Operation) -> int:
@@ -114,7 +124,8 @@ def operation_percent(*, op: Operation) -> int:
 def operation_steps(*, op: Operation) -> list[dict[str, Any]]:
     """The steps in order with state (waiting, running, done, failed) and times, from the log.
 
-    Of an operation that is undone: those up to the one that failed, then those of the undo.
+    Of an operation that is undone: those up to the one that failed, then those of the undo. `usual` is how long a step
+    takes elsewhere, or None.
     """
     times: dict[str, dict[str, Any]] = {}
     for line in operation_log(op=op).exclude(event="line"):
@@ -125,7 +136,30 @@ def operation_steps(*, op: Operation) -> list[dict[str, Any]]:
             mark["ended_at"] = line.at
     empty = {"started_at": None, "ended_at": None}
     states = [*_undone(op), *((name, _step_state(op, index)) for index, name in enumerate(step_names(op)))]
-    return [{"name": name, "state": state, **times.get(name, empty)} for name, state in states]
+    usual = usual_times(op.kind)
+    return [
+        {"name": name, "state": state, **times.get(name, empty), "usual": usual.get(name)} for name, state in states
+    ]
+
+
+def operation_left(*, op: Operation, steps: list[dict[str, Any]]) -> tuple[float, float] | None:
+    """Seconds that what is left usually takes, from and to; None for an operation that ended or is undone.
+
+    Steps of which nothing is known count as none: they are the quick ones.
+    """
+    if not op.is_active or op.is_undoing:
+        return None
+    known = [(step, step["usual"]) for step in steps if step["state"] in ("running", "waiting") and step["usual"]]
+    if not known:
+        return None
+    spent = {
+        step["name"]: (timezone.now() - step["started_at"]).total_seconds() for step, _ in known if step["started_at"]
+    }
+    low, high = (
+        sum(max(0.0, getattr(usual, end) - spent.get(step["name"], 0.0)) for step, usual in known)
+        for end in ("low", "high")
+    )
+    return low, high
 
 
 def _undone(op: Operation) -> list[tuple[str, str]]:

@@ -214,26 +214,33 @@ def operation_list(request: HttpRequest, workspace: str) -> HttpResponse:
 def operation(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
     """One long job: steps, log, and what can be done about it."""
     op = queries.operation(actor=pages.actor(request), slug=workspace, id=id, needs=Role.READER)
-    context = {**_job(op), "may_retry": op.state in ENDED_BADLY}
-    return render(request, "portal/operation.html", context)
+    return render(request, "portal/operation.html", _job(op, pages.actor(request)))
 
 
 @login_required
 @require_GET
 def operation_live(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
-    """The part of a job's page that moves. 286 ends the polling; whoever polled hears that the job ended."""
+    """The part of a job's page that moves; when a drawer asks first, with what can be done about it.
+
+    286 ends the polling; whoever polled hears that the job ended.
+    """
     op = queries.operation(actor=pages.actor(request), slug=workspace, id=id, needs=Role.READER)
-    response = render(request, "portal/_operation.html", _job(op), status=200 if op.is_active else 286)
-    if not op.is_active and "poll" in request.GET:
+    is_poll = "poll" in request.GET
+    template = "portal/_operation.html" if is_poll else "portal/_operation_drawer.html"
+    response = render(request, template, _job(op, pages.actor(request)), status=200 if op.is_active else 286)
+    if not op.is_active and is_poll:
         response["HX-Trigger"] = "operation-ended"
     return response
 
 
-def _job(op: Any) -> dict[str, Any]:
+def _job(op: Any, actor: Any) -> dict[str, Any]:
     lines = list(queries.operation_log(op=op).reverse()[:200])[::-1]
+    steps = queries.operation_steps(op=op)
     return {
-        "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op),
-        "steps": queries.operation_steps(op=op), "lines": lines, "news_at": lines[-1].at if lines else op.created_at,
+        "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op), "steps": steps,
+        "left": queries.operation_left(op=op, steps=steps), "may_retry": op.state in ENDED_BADLY,
+        "may_control": queries.may_control(actor=actor, op=op), "lines": lines,
+        "news_at": lines[-1].at if lines else op.created_at,
     }  # fmt: skip
 
 
@@ -258,8 +265,7 @@ def _control(request: HttpRequest, workspace: str, id: UUID, action: Any, said: 
         action(op=op, actor=actor)
         messages.success(request, said)
     except Problem as problem:
-        context = {**_job(op), "may_retry": op.state in ENDED_BADLY}
-        return pages.refused(request, "portal/operation.html", context, problem)
+        return pages.refused(request, "portal/operation.html", _job(op, actor), problem)
     return redirect("operation", workspace, op.pk)
 
 

@@ -28,15 +28,18 @@ from portal import operations
 from portal.types import OperationKind
 
 __all__ = [
-    "await_deleted", "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
+    "DELETE", "await_deleted", "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
     "watch_target",
 ]  # fmt: skip
+
+# Seconds that Azure usually takes for the long part, from recorded runs: from, to.
+CREATE, SCALE, POOL, DELETE = (240, 720), (180, 240), (180, 300), (600, 720)
 
 operations.define(
     OperationKind.COMPUTE_CREATE,
     (check_create, 300),
     (submit_create, 300),
-    (await_created, 3600),
+    (await_created, 3600, CREATE),
     (await_nodes, 900),
     (claim_cluster, 120),
     settle=settle_created,
@@ -50,13 +53,17 @@ operations.define(
     settle=settle_created,
 )
 operations.define(
-    OperationKind.COMPUTE_SCALE, (submit_scale, 600), (await_scaled, 3600), (await_nodes, 900), settle=settle_scaled
+    OperationKind.COMPUTE_SCALE,
+    (submit_scale, 600),
+    (await_scaled, 3600, SCALE),
+    (await_nodes, 900),
+    settle=settle_scaled,
 )
 operations.define(
     OperationKind.POOL_ADD,
     (check_pool, 300),
     (submit_pool, 600),
-    (await_pool, 3600),
+    (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
 )
@@ -64,7 +71,7 @@ operations.define(
     OperationKind.POOL_SCALE,
     (check_pool, 300),
     (submit_pool_scale, 600),
-    (await_pool, 3600),
+    (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
 )

@@ -60,7 +60,7 @@ operations.define(
 operations.define(
     Kind.COMPUTE_DELETE,
     (compute.submit_delete, 600),
-    (compute.await_deleted, 3600),
+    (compute.await_deleted, 3600, compute.DELETE),
     (compute.verify_deleted, 900),
     settle=settle_target_removal,
 )

@@ -7,9 +7,11 @@ from portal.operations.control import cancel, retry
 from portal.operations.engine import advance, due, remember
 from portal.operations.plans import define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
+from portal.operations.usual import Usual, usual_times
 
 __all__ = [
     "Busy",
+    "Usual",
     "active_on",
     "advance",
     "cancel",
@@ -21,4 +23,5 @@ __all__ = [
     "ring",
     "start",
     "step_names",
+    "usual_times",
 ]

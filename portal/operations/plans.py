@@ -10,14 +10,16 @@ from portal.types import OperationKind, Wait
 
 StepFunction = Callable[[Operation], Wait | None]
 Settle = Callable[[Operation], None]
+Words = tuple[StepFunction, int] | tuple[StepFunction, int, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One idempotent function and the seconds it may take in all, waits included."""
+    """One idempotent function, the seconds it may take in all, waits included, and those that are documented."""
 
     function: StepFunction
     seconds: int
+    usual: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -39,11 +41,13 @@ _plans: dict[str, Plan] = {}
 
 def define(
     kind: OperationKind,
-    *steps: tuple[StepFunction, int],
-    undo: tuple[tuple[StepFunction, int], ...] = (),
+    *steps: Words,
+    undo: tuple[Words, ...] = (),
     settle: Settle | None = None,
 ) -> None:
     """Say what an operation of `kind` does: `(function, seconds allowed)` in order.
+
+    A third member is the usual time as documented, from and to, in seconds: `(await_created, 3600, (240, 720))`.
 
     With `undo`, a failure runs those steps next and the operation ends RolledBack. `settle(op)` is called once, in the
     transaction that ends the operation, whatever the end: it only writes rows.
@@ -51,8 +55,8 @@ def define(
     if kind in _plans:
         raise ValueError(f"{kind} is defined twice")
     _plans[kind] = Plan(
-        tuple(Step(function, seconds) for function, seconds in steps),
-        tuple(Step(function, seconds) for function, seconds in undo),
+        tuple(Step(*words) for words in steps),
+        tuple(Step(*words) for words in undo),
         settle,
     )
 

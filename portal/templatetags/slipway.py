@@ -98,6 +98,30 @@ def took(started: datetime | None, ended: datetime | None = None) -> str:
 
 
 @register.filter
+def span(seconds: Any) -> str:
+    """A range of seconds, as a pair or with `low` and `high`: "3 to 5 s", "4 to 12 min", "5 s" where both are equal."""
+    low, high = seconds if isinstance(seconds, tuple) else (seconds.low, seconds.high)
+    unit, size = ("min", 60) if high >= 90 else ("s", 1)
+    first, last = (max(1, round(each / size)) for each in (low, high))
+    return f"{first} {unit}" if first == last else f"{first} to {last} {unit}"
+
+
+@register.filter
+def is_worth_telling(usual: Any) -> bool:
+    """Whether a step's usual time is long enough that somebody waits for it."""
+    return usual is not None and usual.high >= 2
+
+
+@register.filter
+def is_late(step: dict[str, Any]) -> bool:
+    """Whether a running step takes longer than nine in ten did."""
+    usual, begun = step["usual"], step["started_at"]
+    if step["state"] != "running" or begun is None or not is_worth_telling(usual):
+        return False
+    return bool((timezone.now() - begun).total_seconds() > usual.high)
+
+
+@register.filter
 def ago(moment: datetime | None) -> str:
     """How long ago: "just now", "5 min ago", "3 h ago", "12 days ago"."""
     if moment is None:

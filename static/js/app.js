@@ -35,6 +35,8 @@ document.getElementById("drawer")?.addEventListener("click", (event) => { if (ev
 
 // The server says when a job ended. The page shows what became of it, unless somebody is typing into it.
 document.addEventListener("operation-ended", () => {
+  const shown = document.querySelector("#drawer[open] .operation");
+  if (shown) htmx.ajax("GET", shown.dataset.all, "#drawer-body"); // with what can be done now
   if (document.getElementById("drawer")?.open) return;
   if (!document.querySelector("form[data-dirty]")) { location.reload(); return; }
   toast("The operation ended. Reload the page to see what changed; your draft would be lost.", "success");
