@@ -24,6 +24,13 @@ class ComputeState(models.TextChoices):
     MISSING = "Missing"
 
 
+class Power(models.TextChoices):
+    """Azure's power states of a cluster. A stopped one has no API server and no nodes; what was put into it stays."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+
+
 class Purpose(models.TextChoices):
     """What a cluster is for: FastProd has a floor of 12 vCPUs, DevTest has none and is not for production."""
 
@@ -86,6 +93,16 @@ class ClusterView:
     def is_settled(self) -> bool:
         """Whether nothing is going on: Azure's three final words, anything else is under way."""
         return self.provisioning_state.lower() in ENDED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has no API server and no nodes until it is started."""
+        return self.power_state.lower() != "running"
+
+    @property
+    def own_pool(self) -> PoolView | None:
+        """The pool that the compute target stands for."""
+        return self.node_pool(self.pool)
 
     @property
     def busy_with(self) -> str:
