@@ -78,6 +78,7 @@ class PoolForm(Shape):
     labels = serializers.CharField(required=False, allow_blank=True)
     taints = serializers.CharField(required=False, allow_blank=True)
     os_disk_gb = serializers.CharField(required=False, allow_blank=True)
+    check = serializers.CharField(required=False, allow_blank=True)
 
 
 class PoolScaleForm(Shape):

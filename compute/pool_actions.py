@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from compute import actions, fit, pools, queries, sizes
 from compute.models import ComputeTarget, NodePool
-from compute.types import ComputeState, PoolMode, Purpose
+from compute.types import ComputeState, PoolMode, Purpose, VmSize
 from portal import audit, operations
 from portal.models import Operation, User
 from portal.operations.start import busy
 from portal.problems import Conflict, Stale
 from portal.types import OperationKind
 
+DEFAULTS = {"mode": PoolMode.USER.value, "vm_size": sizes.DEFAULT_SIZE, "count": 1}
 FIELDS = ("mode", "vm_size", "count", "min_count", "max_count", "zones", "labels", "taints", "os_disk_gb")
 COUNTS = ("count", "min_count", "max_count")
 
@@ -46,10 +48,10 @@ def pool_add(*, target: ComputeTarget, actor: User, **wish: Any) -> Operation:
 
     Raises BadPool, BadOption or a rule of sizes (422); PoolTaken, TooManyPools, NotScalable or Busy (409).
     """
-    wish = {"mode": PoolMode.USER.value, "count": 1, **wish}
-    pools.check_shape(wish)
-    size = queries.size_known(workspace=target.workspace, name=wish["vm_size"], region=target.region)
-    pools.check_size(wish["mode"], size)
+    wish = {**DEFAULTS, **wish}
+    for check in pools.checks(wish):
+        check()
+    size = size_for(target, wish)
     _check_usable(target)
     facts = {"vm_size": size.name, "vcpus": size.vcpus, "memory_gb": size.memory_gb, "gpus": size.gpus}
     given = {name: wish[name] for name in FIELDS if wish.get(name) is not None} | facts
@@ -145,19 +147,37 @@ def refuse_first(target: ComputeTarget, name: str) -> None:
 
 def _insert(target: ComputeTarget, name: str, given: dict[str, Any]) -> NodePool:
     """The new row; one that was never made in Azure is taken again, so that what a lost answer left is found."""
-    if name == queries.first_pool(target):
-        raise PoolTaken(f"{target.name} has a node pool {name} already: it is its first one.")
-    if target.pools.count() + 1 >= pools.MOST_POOLS:
-        raise TooManyPools(f"{target.name} has {pools.MOST_POOLS} node pools; Azure allows no more in one cluster.")
-    never_made = NodePool.objects.filter(target=target, name=name, state=ComputeState.FAILED, observed={})
+    check_free(target, name)
+    never_made = _never_made(target, name)
     old = never_made.values_list("pk", flat=True).first()
     never_made.delete()
     try:
         with transaction.atomic():
             return NodePool.objects.create(pk=old, target=target, name=name, **given)
     except IntegrityError:
-        state = target.pools.filter(name=name).values_list("state", flat=True).first()
-        raise PoolTaken(f"{target.name} has a node pool {name} already; it is {state}.") from None
+        raise PoolTaken(f"{target.name} has a node pool {name} already.") from None
+
+
+def _never_made(target: ComputeTarget, name: str) -> QuerySet[NodePool]:
+    return NodePool.objects.filter(target=target, name=name, state=ComputeState.FAILED, observed={})
+
+
+def check_free(target: ComputeTarget, name: str) -> None:
+    """Whether a further pool may have the name. Raises PoolTaken or TooManyPools (409)."""
+    if name == queries.first_pool(target):
+        raise PoolTaken(f"{target.name} has a node pool {name} already: it is its first one.")
+    if target.pools.count() + 1 >= pools.MOST_POOLS:
+        raise TooManyPools(f"{target.name} has {pools.MOST_POOLS} node pools; Azure allows no more in one cluster.")
+    state = target.pools.filter(name=name).values_list("state", flat=True).first()
+    if state is not None and not _never_made(target, name).exists():
+        raise PoolTaken(f"{target.name} has a node pool {name} already; it is {state}.")
+
+
+def size_for(target: ComputeTarget, wish: Mapping[str, Any]) -> VmSize:
+    """The size that a wish names, if it does for the mode. Raises a rule of sizes or BadPool (422)."""
+    size = queries.size_known(workspace=target.workspace, name=wish["vm_size"], region=target.region)
+    pools.check_size(wish["mode"], size)
+    return size
 
 
 def _start(

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from compute import forms, pool_actions, pool_table, queries
+from compute.steps import pool_checks
 from compute.types import PoolMode
 from compute.views import detail_context, sizes_context
 from portal import pages
@@ -39,10 +40,17 @@ def pool_add(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
     }  # fmt: skip
     if request.method != "POST":
         return render(request, "compute/pool_add.html", context)
+    wish: dict[str, Any] = {}
     try:
-        op = pool_actions.pool_add(target=target, actor=actor, **forms.pool_wish(request.POST))
+        wish = forms.pool_wish(request.POST)
+        if request.POST.get("check"):
+            findings = pool_checks.add_findings(target=target, wish=wish)
+            return render(request, "compute/pool_add.html", {**context, "findings": findings, "typed": request.POST})
+        op = pool_actions.pool_add(target=target, actor=actor, **wish)
     except Problem as problem:
-        return pages.refused(request, "compute/pool_add.html", context, problem)
+        rules = pool_checks.rule_findings(target=target, wish=wish)[1] if wish else []
+        found = rules if len(rules) > 1 else []  # one is what the problem says already
+        return pages.refused(request, "compute/pool_add.html", {**context, "findings": found}, problem)
     pages.tell(request, op)
     return redirect("compute", workspace, target.name)
 

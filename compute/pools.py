@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,16 +104,17 @@ def check_taints(mode: str, taints: Sequence[str]) -> None:
             raise BadPool(f"A System pool takes no taint {taint}; it may have {SYSTEM_TAINT}. Or choose mode User.")
 
 
-def check_shape(wish: Mapping[str, Any]) -> None:
-    """Everything of a wished pool that needs no other facts. Raises BadPool or BadOption."""
-    check_name(wish["name"])
-    check_count(wish["mode"], wish["count"], wish.get("min_count"), wish.get("max_count"))
-    check_labels(wish.get("labels") or {})
-    check_taints(wish["mode"], wish.get("taints") or [])
-    if wish.get("zones"):
-        check_zones(wish["zones"])
-    if wish.get("os_disk_gb"):
-        check_disk(wish["os_disk_gb"])
+def checks(wish: Mapping[str, Any]) -> list[Callable[[], object]]:
+    """Every check of a wished pool that needs no other facts. They raise BadPool or BadOption."""
+    bounds = (wish.get("min_count"), wish.get("max_count"))
+    return [
+        lambda: check_name(wish["name"]),
+        lambda: check_count(wish["mode"], wish["count"], *bounds),
+        lambda: check_labels(wish.get("labels") or {}),
+        lambda: check_taints(wish["mode"], wish.get("taints") or []),
+        lambda: check_zones(wish.get("zones") or []),
+        lambda: check_disk(wish["os_disk_gb"]) if wish.get("os_disk_gb") else None,
+    ]
 
 
 def pick(pools: Sequence[Choice], wanted: str, gpus: int) -> Choice | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, PolymorphicProxySerializer, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import preflight
+from compute import preflight, queries
 from compute.api.findings import PreflightOut, told
+from compute.api.pools import GPU_POOL, PoolIn
 from compute.api.wishes import AttachIn, CreateIn, create_wish
-from compute.steps import attach
+from compute.steps import attach, pool_checks
 from compute.steps import preflight as checks
 from portal import http
 from portal import queries as portal
@@ -30,11 +32,23 @@ class AttachPreflightIn(http.Shape):
     attach = AttachIn()
 
 
+class PoolCheckIn(PoolIn):
+    """A further node pool of a compute target."""
+
+    compute_target = serializers.CharField()
+
+
+class PoolPreflightIn(http.Shape):
+    """A further node pool to be checked."""
+
+    pool = PoolCheckIn()
+
+
 class Preflight(http.ApiView):
-    """What Azure and the portal's rules would say to a create or an attach."""
+    """What Azure and the portal's rules would say to a create, an attach or a further node pool."""
 
     @extend_schema(
-        request=PolymorphicProxySerializer("PreflightIn", [CreateIn, AttachPreflightIn], None),
+        request=PolymorphicProxySerializer("PreflightIn", [CreateIn, AttachPreflightIn, PoolPreflightIn], None),
         responses=PreflightOut,
         examples=[
             OpenApiExample(
@@ -47,16 +61,25 @@ class Preflight(http.ApiView):
                 "Attach", value={"attach": {"name": "theirs", "resource_group": "rg", "cluster_name": "aks"}},
                 request_only=True,
             ),
+            OpenApiExample(
+                "A further node pool", value={"pool": {"compute_target": "prod-1", **GPU_POOL}}, request_only=True
+            ),
         ],
     )  # fmt: skip
     def post(self, request: Request, workspace: str) -> Response:
-        """Check a create (sizes, zones, quotas, version, permissions, subnet), or with `attach` an attach; nothing is
-        made or changed. It takes up to 15 s, an attach up to 30 s.
+        """Check a create (sizes, zones, quotas, version, permissions, subnet), with `attach` an attach, or with
+        `pool` a further node pool; nothing is made or changed. It takes up to 15 s, an attach up to 30 s.
         """
-        home = portal.workspace(actor=self.actor(request), slug=workspace, needs=Role.OPERATOR)
+        actor = self.actor(request)
+        home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
         if isinstance(request.data, dict) and "attach" in request.data:
             wish = AttachPreflightIn.parse(request.data)["attach"]
             findings = attach.attach_findings(workspace=home, wish=wish)
+        elif isinstance(request.data, dict) and "pool" in request.data:
+            wish = PoolPreflightIn.parse(request.data)["pool"]
+            name = wish.pop("compute_target")
+            target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+            findings = pool_checks.add_findings(target=target, wish=wish)
         else:
             findings = checks.wish_findings(workspace=home, wish=create_wish(CreateIn.parse(request.data)))
         return Response(told(findings))

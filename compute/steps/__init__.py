@@ -10,11 +10,11 @@ from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
 from compute.steps.inside import await_nodes, claim_cluster
 from compute.steps.leftovers import verify_detached
+from compute.steps.pool_checks import check_pool
 from compute.steps.pools import (
     await_pool,
     await_pool_gone,
     await_pool_nodes,
-    check_pool,
     settle_pool,
     settle_pool_removal,
     submit_pool,

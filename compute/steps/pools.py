@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from compute import queries
-from compute.arm import OWNER_TAG, Arm
+from compute.arm import OWNER_TAG
 from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
+from compute.steps.pool_checks import PoolGone, pool_of, present_view, subnet_of
 from compute.steps.pool_watch import seen
-from compute.steps.preflight import Wish, conclude, pool_findings
 from compute.steps.waiting import (
     BUSY_PAUSE,
     AzureFailed,
@@ -22,56 +20,14 @@ from compute.steps.waiting import (
     target_of,
     view_of,
 )
-from compute.types import ClusterView, ComputeState, PoolSpec, PoolView
+from compute.types import ComputeState, PoolSpec, PoolView
 from portal import operations
 from portal.models import Operation
-from portal.problems import Conflict
 from portal.types import OperationKind, OperationState, Wait
 
 
 class PoolNameTaken(AzureFailed):
     status, code, title = 409, "azure_pool_taken", "Azure has a node pool of that name"
-
-
-class PoolGone(Conflict):
-    code, title = "pool_gone", "The node pool is gone"
-
-
-def pool_of(op: Operation) -> NodePool:
-    """The node pool that the operation is about, as the operation wants it. Raises PoolGone."""
-    found = NodePool.objects.select_related("target__workspace").filter(pk=op.input["pool_id"]).first()
-    if found is None:
-        raise PoolGone(f"The node pool {op.input['pool']} of {op.target_name} is gone: there is nothing to do.")
-    for name, value in (op.input.get("wish") or {}).items():
-        setattr(found, name, value)
-    return found
-
-
-@patient
-def check_pool(op: Operation) -> Wait | None:
-    """Fail with all findings when Azure has no size, quota, zone or addresses for the nodes that come on top."""
-    if op.memo.get("accepted"):
-        return None
-    target, pool = target_of(op), pool_of(op)
-    arm = arm_for(target)
-    view = _view(target, arm)
-    there = view.node_pool(pool.name)
-    if op.kind == OperationKind.POOL_ADD and there is not None:
-        return None
-    have = there.count if there else 0
-    more = max(pool.count, pool.min_count or 0) - have
-    if more > 0:
-        conclude(op, *pool_findings(target.workspace, arm, _wish(target, pool, view, more, have)))
-    return None
-
-
-def _wish(target: ComputeTarget, pool: NodePool, view: ClusterView, more: int, have: int) -> Wish:
-    options: dict[str, Any] = {
-        "zones": pool.zones, "subnet_id": _subnet_of(view), "network_mode": "flat" if view.is_flat else "overlay",
-    }  # fmt: skip
-    if pool.max_count is not None:
-        options["autoscaler"] = {"max_count": pool.max_count - have}
-    return Wish(target.subscription_id, target.resource_group, target.region, pool.vm_size, more, options=options)
 
 
 @patient
@@ -81,7 +37,7 @@ def submit_pool(op: Operation) -> Wait | None:
         return None
     target, pool = target_of(op), pool_of(op)
     arm = arm_for(target)
-    view = _view(target, arm)
+    view = present_view(target, arm)
     there = view.node_pool(pool.name)
     if there is not None:
         _check_ours(target, pool, there)
@@ -92,7 +48,7 @@ def submit_pool(op: Operation) -> Wait | None:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
     else:
         _mark(pool, ComputeState.CREATING)
-        accept(op, arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, _subnet_of(view))))
+        accept(op, arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, subnet_of(view))))
     return None
 
 
@@ -111,7 +67,7 @@ def submit_pool_scale(op: Operation) -> Wait | None:
         return None
     target, pool = target_of(op), pool_of(op)
     arm = arm_for(target)
-    view = _view(target, arm)
+    view = present_view(target, arm)
     there = view.node_pool(pool.name)
     if there is None:
         raise PoolGone(f"Azure has no node pool {pool.name} on {target.cluster_name}: it was removed outside.")
@@ -138,7 +94,7 @@ def await_pool(op: Operation) -> Wait | None:
     wait = follow(op, target, arm)
     if wait is not None:
         return wait
-    view = _view(target, arm)
+    view = present_view(target, arm)
     there, error = view.node_pool(pool.name), op.memo.get("azure_error", "")
     if error or there is None or there.is_broken:
         state = there.provisioning_state if there else "gone"
@@ -263,18 +219,6 @@ def mark_of(pool: NodePool) -> str:
 def is_ours(pool: NodePool, there: PoolView) -> bool:
     """Whether Azure's pool was made for this row."""
     return there.tags.get(OWNER_TAG) == mark_of(pool)
-
-
-def _view(target: ComputeTarget, arm: Arm) -> ClusterView:
-    view = view_of(target, arm)
-    if view is None:
-        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
-    return view
-
-
-def _subnet_of(view: ClusterView) -> str:
-    first = view.node_pool(view.pool)
-    return first.subnet_id if first else ""
 
 
 def _bounds(pool: NodePool) -> tuple[int, int] | None:

@@ -109,6 +109,7 @@ def pool_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Find
     reads = _size_reads(workspace, arm, wish)
     if subnet_id:
         reads["subnet"] = lambda: _short(workspace, f"subnet:{subnet_id}", lambda: arm.reads.subnet(subnet_id))
+        reads["join"] = lambda: _short(workspace, f"rights:{subnet_id}", lambda: arm.reads.rights(subnet_id))
     answers = ask(arm, reads)
     if "denied" in answers:
         return [answers["denied"]], None

@@ -573,3 +573,40 @@ def test_fewer_nodes_of_a_pool_than_what_runs_there_needs_are_warned_about(pool,
 
 def test_a_gpu_pool_without_a_taint_is_warned_about(target, operator):
     assert "has GPUs and no taint" in add(target, operator, vm_size=GPU).input["warnings"][0]
+
+
+def test_a_check_before_an_add_tells_every_rule_and_what_azure_says_in_one_list(target, operator, azure, call):
+    azure.usages = [usage("cores", 349, 350), usage("f", 0, 350)]
+    queries.cache.clear()
+    wish = {"compute_target": "prod-1", "name": "GPU", "vm_size": SMALL, "count": 2, "taints": ["x"], "zones": ["9"]}
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": wish}).data
+    assert not found["passes"]
+    said = " ".join(each["message"] for each in found["findings"])
+    for words in ("'GPU' has 3 characters", "'x' is not a taint", "zones is ['9']", "2 × Standard_D2s_v3"):
+        assert words in said
+    assert azure.changes == []
+    good = {"compute_target": "prod-1", "name": "extra", "vm_size": BIG, "count": 1}
+    azure.usages = [usage("cores", 0, 350), usage("f", 0, 350)]
+    queries.cache.clear()
+    assert call("operator", "post", "compute-targets/preflight/", {"pool": good}).data["passes"]
+    azure.clusters.clear()
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": good}).data["findings"]
+    assert "Azure has no cluster" in found[-1]["message"]
+
+
+def test_a_name_that_azure_has_but_the_portal_has_not_seen_is_found_by_the_check(target, azure, call):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"].append({"name": "extra", "vmSize": BIG, "count": 1, "mode": "User"})
+    wish = {"compute_target": "prod-1", "name": "extra", "vm_size": BIG}
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": wish}).data
+    assert (found["passes"], [row["code"] for row in found["findings"] if row["level"] == "error"]) == (
+        False, ["pool_name_taken"],
+    )  # fmt: skip
+
+
+def test_the_forms_check_adds_nothing_and_shows_the_findings(client, people, target, azure):
+    client.force_login(people["operator"])
+    form = {"name": "extra", "mode": "User", "vm_size": SMALL, "count": "2", "check": "on"}
+    text = client.post("/w/lab/new/pool/prod-1/", form).content.decode()
+    assert ("westeurope offers Standard_D2s_v3" in text, 'value="extra"' in text) == (True, True)
+    assert not NodePool.objects.exists()
