@@ -25,6 +25,10 @@ KNOWN = (
     "computeType",
 )  # fmt: skip
 MOST_LABELS = 50
+NO_INSIGHTS = (
+    "appInsightsEnabled is on, but this workspace has no Application Insights: nothing is sent. An Owner gives the "
+    "connection string under Settings: Azure; then update the deployment."
+)
 
 
 class InvalidConfig(Invalid):
@@ -65,6 +69,7 @@ class DeploymentConfig:
     keys: tuple[str, str] | None = None
     namespace: str = ""
     node_pool: str = ""
+    app_insights: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
@@ -74,6 +79,10 @@ class DeploymentConfig:
     def autoscale_enabled(self) -> bool:
         """Whether the portal follows the load."""
         return self.num_replicas is None
+
+    def warnings_in(self, *, has_insights: bool) -> tuple[str, ...]:
+        """What is accepted and not done, in a workspace with or without a connection to Application Insights."""
+        return (NO_INSIGHTS, *self.warnings) if self.app_insights and not has_insights else self.warnings
 
     @property
     def first_replicas(self) -> int:
@@ -98,6 +107,7 @@ class DeploymentConfig:
             keys=_keys(config, auth),
             namespace=_namespace(config),
             node_pool=_node_pool(config),
+            app_insights=_flag(config, "appInsightsEnabled", False),
             tags=labels(config.get("tags"), "tags"),
             properties=labels(config.get("properties"), "properties"),
             description=_description(config),
@@ -285,8 +295,6 @@ def _compute_type(config: Mapping[str, Any]) -> None:
 
 def _warnings(config: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
-    if _flag(config, "appInsightsEnabled", False):
-        found.append("appInsightsEnabled is on, but this workspace has no Application Insights: nothing is sent.")
     collection = _object(config.get("dataCollection"), "dataCollection", ("storageEnabled", "eventHubEnabled"))
     if _flag(collection, "storageEnabled", False, "dataCollection.storageEnabled"):
         found.append("dataCollection.storageEnabled is on, but this workspace has no data collection: nothing is kept.")

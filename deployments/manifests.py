@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from compute import pools
 from compute.names import MANAGED, clean
 from deployments.config import DeploymentConfig
+from portal import insights
 
 Json = dict[str, Any]
 HOME = "/srv/slipway"
@@ -18,6 +19,7 @@ PORT = 5001
 USER = 1000
 PRE_STOP_SECONDS = 2
 SPARE_SECONDS = 5
+INSIGHTS_KEY, INSIGHTS = "insights-key", "insights-connection"  # in the deployment's Secret
 START_SECONDS = 600
 PROGRAM = Path(__file__).parent / "pod" / "fetch.py"
 SERVE = (
@@ -42,7 +44,8 @@ class Named(Protocol):
 class DeploymentView:
     """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files.
 
-    `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them.
+    `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them. `insights` is the
+    connection string for telemetry; empty: none is sent.
     """
 
     pk: int
@@ -60,6 +63,7 @@ class DeploymentView:
     ca: str = ""
     node_pool: str = ""
     taints: tuple[str, ...] = ()
+    insights: str = ""
 
 
 def workload_name(deployment: Named) -> str:
@@ -105,8 +109,11 @@ def _match(view: DeploymentView) -> dict[str, str]:
 
 
 def _secret(view: DeploymentView) -> Json:
-    token = base64.b64encode(view.fetch_token.encode()).decode()
-    return _object(view, "v1", "Secret") | {"type": "Opaque", "data": {"token": token}}
+    texts = {"token": view.fetch_token}
+    if view.insights:
+        texts |= {INSIGHTS_KEY: insights.key_of(view.insights), INSIGHTS: view.insights}
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+    return _object(view, "v1", "Secret") | {"type": "Opaque", "data": data}
 
 
 def _config_map(view: DeploymentView) -> Json:
@@ -175,9 +182,14 @@ def _pod(view: DeploymentView) -> Json:
             {"name": "app", "emptyDir": {}},
             {"name": "scratch", "emptyDir": {}},
             {"name": "program", "configMap": {"name": name}},
-            {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440}},
+            {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440, **_only_token(view)}},
         ],
     }  # fmt: skip
+
+
+def _only_token(view: DeploymentView) -> Json:
+    """While the Secret has more than the token, the rest is not for the fetching container."""
+    return {"items": [{"key": "token", "path": "token"}]} if view.insights else {}
 
 
 def _place(view: DeploymentView) -> Json:
@@ -247,11 +259,29 @@ def _environment(view: DeploymentView) -> list[Json]:
         "SLIPWAY_WORKER_SECONDS": str(seconds),
         "AZUREML_ENTRY_SCRIPT": view.entry_script,
         "SCORING_TIMEOUT_MS": str(view.config.scoring_timeout_ms),
-        "AML_APP_INSIGHTS_ENABLED": "false",
+        "AML_APP_INSIGHTS_ENABLED": "true" if view.insights else "false",
         "PYTHONUNBUFFERED": "1",
     }
     address = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-    return [address, *({"name": name, "value": value} for name, value in texts.items())]
+    plain = [{"name": name, "value": value} for name, value in texts.items()]
+    return [address, *plain, *(_insights(view) if view.insights else ())]
+
+
+def _insights(view: DeploymentView) -> list[Json]:
+    """The server takes its key from one variable, its exporter the endpoint from another; both from the Secret."""
+    name = workload_name(view)
+    secret = [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+        for variable, key in (
+            ("AML_APP_INSIGHTS_KEY", INSIGHTS_KEY), ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
+        )
+    ]  # fmt: skip
+    # The exporter's statistics about itself would go to Microsoft's own place, past the workspace's.
+    texts = {
+        "WORKSPACE_NAME": view.workspace, "SERVICE_NAME": view.name,
+        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+    }  # fmt: skip
+    return [*secret, *({"name": name, "value": value} for name, value in texts.items())]
 
 
 def models_path(models: tuple[tuple[str, int], ...]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from portal import audit, credentials
+from portal import audit, credentials, insights
 from portal.models import ApiToken, Beat, IdempotencyKey, Membership, Team, User, Workspace
 from portal.problems import Conflict, Forbidden, Invalid
 from portal.queries import role_in, settings_shown
@@ -62,8 +62,8 @@ def workspace_create(
 
 @transaction.atomic
 def workspace_update(*, workspace: Workspace, actor: User, **wish: Any) -> Workspace:
-    """Change name, region, registry, `credential`, and for superusers `cloud`, `arm_endpoint`, `arm_ca_file` and
-    `authority_host`. Absent ones stay. Raises Forbidden, InvalidCredential, Invalid, Conflict.
+    """Change name, region, registry, `credential`, `app_insights` (empty: none), and for superusers `cloud`,
+    `arm_endpoint`, `arm_ca_file` and `authority_host`. Absent ones stay. Raises Forbidden, Invalid, Conflict.
     """
     row = Workspace.objects.select_related("team").select_for_update().get(pk=workspace.pk)
     before = settings_shown(row)
@@ -72,8 +72,12 @@ def workspace_update(*, workspace: Workspace, actor: User, **wish: Any) -> Works
     _set_place(row, actor, wish)
     if "credential" in wish:
         row.arm_credential = _credential(row, actor, wish["credential"])
+    known = row.app_insights
+    if "app_insights" in wish:
+        row.app_insights = insights.checked(wish["app_insights"]) if wish["app_insights"] else ""
     after = settings_shown(row)
     changed = {name for name in after if after[name] != before[name]}
+    changed |= {"app_insights"} if row.app_insights != known else set()  # another key may end alike
     if not changed and "credential" not in wish:
         return row
     try:

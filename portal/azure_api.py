@@ -13,6 +13,7 @@ from compute.api.findings import PreflightOut, told
 from compute.steps import connection
 from portal import actions, api, http, outbound, queries
 from portal.credentials import CLOUDS, NEEDED
+from portal.insights import EXAMPLE
 from portal.problems import Invalid, Retryable
 from portal.types import Role
 
@@ -28,6 +29,13 @@ class CredentialOut(http.Shape):
     expires_at = serializers.DateTimeField(required=False)
 
 
+class InsightsOut(http.Shape):
+    """What is shown of the connection to Application Insights."""
+
+    key = serializers.CharField(help_text="How the instrumentation key ends.")
+    endpoint = serializers.CharField()
+
+
 class SettingsOut(api.WorkspaceOut):
     """A workspace as its Owners see it."""
 
@@ -36,6 +44,7 @@ class SettingsOut(api.WorkspaceOut):
     arm_endpoint = serializers.CharField(required=False)
     arm_ca_file = serializers.CharField(required=False)
     credential = CredentialOut(required=False)
+    app_insights = InsightsOut(required=False, allow_null=True)
 
 
 class CredentialIn(http.Shape):
@@ -60,6 +69,11 @@ class SettingsIn(http.Shape):
     region = serializers.RegexField(r"^[a-z0-9]{2,50}$", required=False)
     registry = serializers.RegexField(r"^([a-zA-Z0-9]{5,50})?$", required=False, allow_blank=True)
     credential = CredentialIn(required=False)
+    app_insights = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        help_text="Connection string of Application Insights, for deployments with appInsightsEnabled; empty: none.",
+    )
     cloud = serializers.ChoiceField(choices=list(CLOUDS), required=False, help_text="Superusers only.")
     arm_endpoint = serializers.CharField(
         max_length=500,
@@ -81,6 +95,7 @@ SECRET_EXAMPLE = OpenApiExample(
     }},
     request_only=True,
 )  # fmt: skip
+INSIGHTS_EXAMPLE = OpenApiExample("Application Insights", value={"app_insights": EXAMPLE}, request_only=True)
 TEST_EXAMPLE = OpenApiExample(
     "A missing role",
     value={"passes": False, "findings": [{
@@ -105,7 +120,7 @@ class WorkspaceDetail(http.ApiView):
         found = queries.workspace(actor=actor, slug=workspace, needs=Role.READER)
         return Response(shown(found, queries.require(actor=actor, workspace=found, needs=Role.READER)))
 
-    @extend_schema(request=SettingsIn, responses=SettingsOut, examples=[SECRET_EXAMPLE])
+    @extend_schema(request=SettingsIn, responses=SettingsOut, examples=[SECRET_EXAMPLE, INSIGHTS_EXAMPLE])
     def patch(self, request: Request, workspace: str) -> Response:
         """Change settings. A credential is checked, stored encrypted and never shown again."""
         actor = self.actor(request)

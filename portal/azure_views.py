@@ -50,6 +50,8 @@ class AzureForm(http.Shape):
     arm_endpoint = _blank()
     arm_ca_file = _blank()
     authority_host = _blank()
+    app_insights = _blank()
+    app_insights_off = _blank()
 
 
 @login_required
@@ -86,6 +88,8 @@ def _wish(data: dict[str, Any]) -> dict[str, Any]:
         wish["cloud"] = cloud
     elif cloud == "Custom":
         wish |= {name: data.get(name, "") for name in PLACE if name != "cloud"}
+    if data.get("app_insights") or data.get("app_insights_off"):
+        wish["app_insights"] = data.get("app_insights", "")
     if data.get("kind"):
         given = {name: data[name] for name in CREDENTIAL if data.get(name)}
         wish["credential"] = {"kind": data["kind"], **given}

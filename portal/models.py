@@ -62,6 +62,7 @@ class Workspace(models.Model):
     )
     arm_ca_file = models.CharField(max_length=500, blank=True)
     registry = models.CharField(max_length=100, blank=True, help_text="Container registry that builds environments.")
+    app_insights = EncryptedTextField(blank=True, help_text="Connection string that replicas send telemetry with.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

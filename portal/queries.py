@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from portal import credentials
+from portal import credentials, insights
 from portal.models import ApiToken, AuditEvent, Beat, Membership, Operation, OperationLog, Team, User, Workspace
 from portal.operations.plans import plan_of, step_names
 from portal.operations.usual import usual_times
@@ -56,6 +56,7 @@ def settings_shown(row: Workspace) -> dict[str, Any]:
     shown: dict[str, Any] = {name: getattr(row, name) for name in names}
     shown["cloud"] = credentials.cloud_of(row.arm_endpoint)
     shown["credential"] = credentials.described(row.arm_credential)
+    shown["app_insights"] = insights.described(row.app_insights)
     return shown
 
 

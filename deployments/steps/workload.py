@@ -104,6 +104,7 @@ def view_of(row: Deployment, revision: Revision, token: str) -> manifests.Deploy
         fetch_token=token, ca=Path(ca_file).read_text() if ca_file else "",
         models=tuple((model.name, model.version) for model in revision.models.order_by("name", "version")),
         node_pool=pool.name if pool else config.node_pool, taints=pool.taints if pool else (),
+        insights=row.workspace.app_insights if config.app_insights else "",
     )  # fmt: skip
 
 

@@ -92,7 +92,8 @@ def store(rows: Sequence[EndpointVersion], after: Sequence[Version]) -> None:
 
 def warnings(spec: DeploymentSpec) -> list[str]:
     """What a deployment configuration asks for that is accepted and not done: never silently."""
-    return list(DeploymentConfig.parse(spec.config).warnings)
+    has_insights = bool(spec.environment.workspace.app_insights)
+    return list(DeploymentConfig.parse(spec.config).warnings_in(has_insights=has_insights))
 
 
 def told(versions: Sequence[Version]) -> dict[str, Any]:

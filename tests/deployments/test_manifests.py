@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,41 @@ def test_objects_are_those_of_the_golden_file() -> None:
     objects = manifests.build(view(FULL))
     objects[2]["data"]["fetch.py"] = "…"
     assert objects == json.loads(GOLDEN.read_text())
+
+
+INSIGHTS = "InstrumentationKey=0a1b2c3d-1111-4222-8333-44445555beef;IngestionEndpoint=https://in.example/"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_connection_to_application_insights_is_in_the_secret_and_nowhere_else(version: str) -> None:
+    picture = view(FULL, insights=INSIGHTS)
+    for item in manifests.build(picture):
+        validate(item, version)
+        assert item["kind"] == "Secret" or "44445555beef" not in json.dumps(item)
+    data = {name: b64decode(text).decode() for name, text in one("Secret", picture)["data"].items()}
+    key = "0a1b2c3d-1111-4222-8333-44445555beef"
+    assert data == {"token": "t", "insights-key": key, "insights-connection": INSIGHTS}
+    environment = {each["name"]: each for each in server(picture)["env"]}
+    assert environment["AML_APP_INSIGHTS_ENABLED"]["value"] == "true"
+    for variable, name in (
+        ("AML_APP_INSIGHTS_KEY", "insights-key"), ("APPLICATIONINSIGHTS_CONNECTION_STRING", "insights-connection"),
+    ):  # fmt: skip
+        assert environment[variable]["valueFrom"] == {"secretKeyRef": {"name": "iris-v1-7", "key": name}}
+
+
+def test_only_the_server_gets_the_connection_and_only_while_there_is_one() -> None:
+    pod = one("Deployment", view(insights=INSIGHTS))["spec"]["template"]["spec"]
+    (token,) = [each["secret"] for each in pod["volumes"] if "secret" in each]
+    assert token["items"] == [{"key": "token", "path": "token"}]
+    assert "INSIGHTS" not in json.dumps(pod["initContainers"])
+    assert {each["name"] for each in server(view())["env"] if "INSIGHTS" in each["name"]} == {
+        "AML_APP_INSIGHTS_ENABLED"
+    }
+
+
+def test_nothing_of_ours_keeps_replicas_from_sending_telemetry() -> None:
+    spec = one("NetworkPolicy", view(insights=INSIGHTS))["spec"]
+    assert (spec["policyTypes"], "egress" in spec) == (["Ingress"], False)
 
 
 def test_replicas_are_left_out_while_the_autoscaler_owns_them() -> None:
