@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from compute import fit, options, queries, sizes
+from compute import fit, options, power, queries, sizes
 from compute.models import ComputeTarget
 from compute.types import ComputeState, Purpose, VmSize
 from portal import audit, operations
@@ -16,6 +16,7 @@ from portal.operations.start import busy
 from portal.problems import Conflict, Invalid, Stale
 from portal.types import OperationKind
 
+ADOPTED = ("node_count", "autoscaler", "power_state")
 SCALABLE = (ComputeState.SUCCEEDED, ComputeState.FAILED)
 
 
@@ -116,17 +117,19 @@ def compute_target_scale(
     *, target: ComputeTarget, node_count: int, actor: User, generation: int | None = None
 ) -> Operation:
     """Start to change the node count. Raises Stale (412), Busy or NotScalable (409), TooFewCores (422)."""
-    if target.config.get("autoscaler"):
-        bounds = target.config["autoscaler"]
+    bounds = power.bounds_wanted(target) or power.bounds_seen(target)
+    if bounds:
         raise AutoscalerOwnsNodes(
-            f"The autoscaler of {target.name} keeps {bounds['min_count']} to {bounds['max_count']} nodes by itself."
+            f"The autoscaler of {target.name} keeps {power.words(bounds)} nodes by itself. Change its bounds, or "
+            "switch it off with the node count that is wanted."
         )
     size, others = queries.pools(target=target)
     warnings = sizes.check_count(size=size, count=node_count, purpose=target.purpose, others=others)
     nodes = target.observed.get("nodes") or []
     warnings += fit.scale_warnings(fit.of_pool(nodes, queries.first_pool(target)) or nodes, node_count)
     _refuse_if_busy(target)
-    if target.state not in SCALABLE:
+    queries.refuse_if_stopped(target, "it can be scaled when it runs")
+    if not queries.is_changeable(target):
         raise NotScalable(f"{target.name} is {target.state}; it can be scaled when it is Succeeded.")
     _take_generation(target, generation, node_count)
     op = operations.start(
@@ -144,8 +147,12 @@ def compute_target_scale(
 def compute_target_detach(*, target: ComputeTarget, actor: User, force: bool = False) -> Operation:
     """Start to forget a cluster and to remove from it what the portal installed; Azure's cluster stays.
 
-    Raises InUse (409) with the names of what runs on it, unless forced: then those are deleted first.
+    Raises InUse (409) with the names of what runs on it, unless forced: then those are deleted first. ClusterStopped
+    (409) likewise: forced, what the portal has in a stopped cluster stays there.
     """
+    if not force:
+        _refuse_if_busy(target)
+        queries.refuse_if_stopped(target, "what the portal has in it can be taken out when it runs")
     return _remove(target, OperationKind.COMPUTE_DETACH, ComputeState.DETACHING, actor, force)
 
 
@@ -164,28 +171,46 @@ def compute_target_delete(*, target: ComputeTarget, actor: User, force: bool = F
 
 @transaction.atomic
 def compute_target_adopt(*, target: ComputeTarget, actor: User) -> None:
-    """Take the node count that Azure was seen to have as the wanted one.
+    """Take the node count, the autoscaler's bounds and the power state that Azure was seen to have as the wanted ones.
 
     Raises NoDrift or Busy (409), TooFewCores (422): what was too few to ask for is too few to take over.
     """
     _refuse_if_busy(target)
-    drift = {row["code"]: row for row in target.observed.get("drift") or []}
-    if "node_count" not in drift:
-        raise NoDrift(f"Azure has the {target.node_count} nodes that {target.name} wants.")
-    count = int(drift.pop("node_count")["azure"])
-    size, others = queries.pools(target=target)
-    sizes.check_count(size=size, count=count, purpose=target.purpose, others=others)
-    target.observed = {**target.observed, "drift": list(drift.values())}
+    drift = target.observed.get("drift") or []
+    found = {row["code"]: row for row in drift if row["code"] in ADOPTED and "pool" not in row}
+    if not found:
+        raise NoDrift(f"Azure has what {target.name} wants: {target.node_count} nodes, {power.wanted(target)}.")
+    before, after = _adopted(target, found)
+    rest = [row for row in drift if row not in found.values()]
     changed = ComputeTarget.objects.filter(pk=target.pk, generation=target.generation).update(
-        generation=F("generation") + 1, node_count=count, observed=target.observed,
-        reason=" ".join(row["message"] for row in drift.values()),
+        generation=F("generation") + 1, node_count=after["node_count"], config=after["config"],
+        observed={**target.observed, "drift": rest}, reason=" ".join(row["message"] for row in rest),
     )  # fmt: skip
     if not changed:
         raise Stale(f"{target.name} was changed meanwhile. Look again.")
+    changes = [name for name in before if before[name] != after[name]]
     audit.record(
-        action="compute_target.count_adopted", on=target, actor=actor, before={"node_count": target.node_count},
-        after={"node_count": count},
+        action="compute_target.count_adopted", on=target, actor=actor,
+        before={name: before[name] for name in changes}, after={name: after[name] for name in changes},
     )  # fmt: skip
+
+
+def _adopted(target: ComputeTarget, found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Count and settings as they were wanted, and as they will be. Raises TooFewCores."""
+    before = {"node_count": target.node_count, "config": target.config}
+    count, bounds = target.node_count, power.bounds_wanted(target)
+    if "node_count" in found:
+        count = int(found["node_count"]["azure"])
+    if "autoscaler" in found:
+        bounds, count = power.bounds_seen(target), int(target.observed.get("node_count") or count)
+        target.config = power.config_of(target, bounds)
+    if "power_state" in found:
+        target.config = power.config_with(target, power.seen(target))
+    if {"node_count", "autoscaler"} & set(found):
+        size, others = queries.pools(target=target)
+        least = bounds["min_count"] if bounds else count
+        sizes.check_count(size=size, count=least, purpose=target.purpose, others=others)
+    return before, {"node_count": count, "config": target.config}
 
 
 @transaction.atomic

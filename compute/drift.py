@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from compute import power
 from compute.types import ClusterView, PoolView
 
 Row = dict[str, Any]
@@ -16,7 +17,7 @@ def differences(
 ) -> list[Row]:  # fmt: skip
     """One row for each difference; `since` is kept from `before` as long as Azure's value is the same."""
     found = [*_nodes(node_count, view), *_version(version, view), *_power(config, view)]
-    found += [] if is_attached else _autoscaler(config, view)
+    found += [] if is_attached and not config.get("autoscaler") else _autoscaler(config, view)
     old = {(row["code"], row["azure"]): row["since"] for row in before}
     return [row | {"since": old.get((row["code"], row["azure"]), now)} for row in found]
 
@@ -67,12 +68,21 @@ def _nodes(wanted: int, view: ClusterView) -> list[Row]:
 
 
 def _autoscaler(config: Mapping[str, Any], view: ClusterView) -> list[Row]:
-    wanted = bool(config.get("autoscaler"))
-    if wanted == view.has_autoscaler:
+    own, wanted = view.own_pool, config.get("autoscaler")
+    if own is None or view.is_stopped:
         return []
-    told = {True: "on", False: "off"}
-    words = f"The autoscaler is {told[view.has_autoscaler]} in Azure; here it is {told[wanted]}."
-    return [_row("autoscaler", told[wanted], told[view.has_autoscaler], words)]
+    there = None if own.max_count is None else {"min_count": own.min_count or 0, "max_count": own.max_count}
+    has, wish = power.words(there), power.words(wanted)
+    if has == wish:
+        return []
+    words = f"The autoscaler is {_switched(there)} in Azure; here it is {_switched(wanted)}."
+    if there and wanted:
+        words = f"Azure's autoscaler goes from {has} nodes; {wish} is wanted."
+    return [_row("autoscaler", wish, has, words)]
+
+
+def _switched(bounds: Mapping[str, int] | None) -> str:
+    return "on" if bounds else "off"
 
 
 def _version(wanted: str, view: ClusterView) -> list[Row]:

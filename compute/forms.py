@@ -144,6 +144,12 @@ def pool_scale_wish(posted: Any) -> dict[str, Any]:
     return {**bounds, **count, "generation": data["generation"]}
 
 
+def autoscaler_wish(posted: Any) -> dict[str, Any]:
+    """Keyword arguments of `compute_target_autoscale`: bounds count before a count. Raises InvalidShape (400)."""
+    wish = pool_scale_wish(posted)
+    return {("node_count" if name == "count" else name): value for name, value in wish.items()}
+
+
 def _bounds(data: dict[str, Any]) -> dict[str, int]:
     if "min_count" not in data and "max_count" not in data:
         return {}

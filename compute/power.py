@@ -1,4 +1,4 @@
-"""Whether a cluster runs, and the bounds of its first pool's autoscaler: as wanted here, and as Azure had them. Pure."""
+"""Whether a cluster runs, and the bounds of its own pool's autoscaler: as wanted here, and as Azure had them. Pure."""
 
 from __future__ import annotations
 

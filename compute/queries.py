@@ -14,14 +14,14 @@ import structlog
 from django.core.cache import cache
 from django.db.models import Q, QuerySet
 
-from compute import fit, options, sizes
+from compute import fit, options, power, sizes
 from compute import pools as rules
 from compute.models import ComputeTarget, Installation, NodePool
 from compute.types import ClusterView, ComputeState, Usage, VmSize
 from portal import queries as portal
 from portal.models import Operation, User, Workspace
 from portal.problems import Conflict, NotFound, Problem, Retryable
-from portal.types import ACTIVE_STATES, Role
+from portal.types import ACTIVE_STATES, OperationKind, OperationState, Role
 
 if TYPE_CHECKING:
     from compute.arm import Arm, ArmAccess
@@ -40,6 +40,10 @@ class ClusterMissing(Conflict):
 
 
 def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> ComputeTarget:
+class ClusterStopped(Conflict):
+    code, title = "cluster_stopped", "The cluster is stopped"
+
+
     """One compute target by its name in the workspace with that slug."""
     home = portal.workspace(actor=actor, slug=workspace, needs=needs)
     found = _rows(home).filter(name__iexact=name).first()
@@ -91,11 +95,13 @@ def _arm(access: ArmAccess, group: str) -> Arm:
 
 def open_cluster(target: ComputeTarget) -> Cluster:
     """The target's Kubernetes cluster. Its kubeconfig comes from Azure, lives in memory for 5 minutes, and is
-    fetched anew when the cluster answers 401. Raises ClusterMissing (409) when Azure has no such cluster.
+    fetched anew when the cluster answers 401. Raises ClusterMissing (409) when Azure has no such cluster, and
+    ClusterStopped (409) without asking when it was seen to be stopped.
     """
     from compute.cluster import connect
 
     key = (target.subscription_id, target.resource_group, target.cluster_name, target.workspace.arm_endpoint)
+    refuse_if_stopped(target, "it answers when it runs")
     found = _open.get(target.pk)
     if found and found[0] > time.monotonic() and found[1] == key:
         return found[2]
@@ -106,6 +112,30 @@ def open_cluster(target: ComputeTarget) -> Cluster:
 
 
 def connect_anew(target: ComputeTarget) -> Cluster:
+def refuse_if_stopped(target: ComputeTarget, then: str) -> None:
+    """Say so before anything waits for a cluster that does not answer; `then` is what a start helps. Raises
+    ClusterStopped (409).
+    """
+    if power.is_stopped(target):
+        raise ClusterStopped(f"{target.name} is stopped; {then}. Start it first.")
+
+
+def is_changeable(target: ComputeTarget) -> bool:
+    """Whether a cluster is there whose count, power or bounds can change: also one of which a change was cancelled."""
+    if not target.node_count:
+        return False
+    if target.state == ComputeState.CANCELED:
+        return was_made(target)
+    return target.state in (ComputeState.SUCCEEDED, ComputeState.FAILED)
+
+
+def was_made(target: ComputeTarget) -> bool:
+    """Whether its create or attach has ended well, whatever came later."""
+    kinds = (OperationKind.COMPUTE_CREATE, OperationKind.COMPUTE_ATTACH)
+    rows = Operation.objects.filter(target_ref=target.ref, kind__in=kinds, state=OperationState.SUCCEEDED)
+    return bool(rows.exists())
+
+
     """A connection of one's own to a target that may not be saved yet; nothing is kept. Asks no database."""
     from compute.cluster import connect
 

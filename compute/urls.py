@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.urls import path
 
-from compute import pool_views, views
-from compute.api import access, checks, offers, pools, targets
+from compute import pool_views, power_views, views
+from compute.api import access, checks, offers, pools, power, targets
 
 HOME = "workspaces/<slug:workspace>"
 ONE = f"{HOME}/compute-targets/<str:name>"
@@ -16,6 +16,9 @@ api_urls = [
     path(f"{HOME}/compute-targets/preflight/", checks.Preflight.as_view(), name="api-compute-preflight"),
     path(f"{ONE}/", targets.ComputeTargetDetail.as_view(), name="api-compute"),
     path(f"{ONE}/scale/", targets.Scale.as_view(), name="api-compute-scale"),
+    path(f"{ONE}/start/", power.Start.as_view(), name="api-compute-start"),
+    path(f"{ONE}/stop/", power.Stop.as_view(), name="api-compute-stop"),
+    path(f"{ONE}/autoscaler/", power.Autoscaler.as_view(), name="api-compute-autoscaler"),
     path(f"{ONE}/adopt/", targets.Adopt.as_view(), name="api-compute-adopt"),
     path(f"{ONE}/detach/", access.Detach.as_view(), name="api-compute-detach"),
     path(f"{ONE}/credentials/", access.Credentials.as_view(), name="api-compute-credentials"),
@@ -34,6 +37,9 @@ page_urls = [
     path(f"{PAGES}/<str:name>/", views.compute, name="compute"),
     path(f"{PAGES}/<str:name>/live/", views.compute_live, name="compute-live"),
     path(f"{PAGES}/<str:name>/scale/", views.compute_scale, name="compute-scale"),
+    path(f"{PAGES}/<str:name>/start/", power_views.compute_start, name="compute-start"),
+    path(f"{PAGES}/<str:name>/stop/", power_views.compute_stop, name="compute-stop"),
+    path(f"{PAGES}/<str:name>/autoscaler/", power_views.compute_autoscaler, name="compute-autoscaler"),
     path(f"{PAGES}/<str:name>/detach/", views.compute_detach, name="compute-detach"),
     path(f"{PAGES}/<str:name>/adopt/", views.compute_adopt, name="compute-adopt"),
     path(f"{PAGES}/<str:name>/leftovers/", views.compute_leftovers, name="compute-leftovers"),

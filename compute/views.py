@@ -101,7 +101,7 @@ def compute_scale(request: HttpRequest, workspace: str, name: str) -> HttpRespon
         data = forms.ScaleForm.parse(request.POST)
         return actions.compute_target_scale(target=target, actor=pages.actor(request), **data)
 
-    return _act(request, workspace, name, act)
+    return act_on(request, workspace, name, act)
 
 
 @login_required
@@ -113,7 +113,7 @@ def compute_detach(request: HttpRequest, workspace: str, name: str) -> HttpRespo
         force = forms.confirmed(request.POST, target.name)
         return actions.compute_target_detach(target=target, actor=pages.actor(request), force=force)
 
-    return _act(request, workspace, name, act, leaves=True)
+    return act_on(request, workspace, name, act, leaves=True)
 
 
 @login_required
@@ -148,10 +148,10 @@ def compute_delete(request: HttpRequest, workspace: str, name: str) -> HttpRespo
         force = forms.confirmed(request.POST, target.name)
         return actions.compute_target_delete(target=target, actor=pages.actor(request), force=force)
 
-    return _act(request, workspace, name, act, leaves=True)
+    return act_on(request, workspace, name, act, leaves=True)
 
 
-def _act(
+def act_on(
     request: HttpRequest, workspace: str, name: str, act: Callable[[Any], Any], *, leaves: bool = False
 ) -> HttpResponse:
     """Do one thing to a target; then to its page, or to the operation's when the target goes."""

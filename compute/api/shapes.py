@@ -7,8 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from compute import cost, sizes
-from compute.types import ComputeState, Purpose
+from compute import cost, power, sizes
+from compute.types import ComputeState, Power, Purpose
 from portal import http
 
 
@@ -39,6 +39,7 @@ class TargetOut(http.Shape):
     name = serializers.CharField()
     state = serializers.ChoiceField(choices=ComputeState.choices)
     reason = serializers.CharField()
+    power_state = serializers.ChoiceField(choices=Power.choices, help_text="As Azure had it last.")
     is_attached = serializers.BooleanField()
     purpose = serializers.ChoiceField(choices=Purpose.choices)
     generation = serializers.IntegerField()
@@ -77,7 +78,7 @@ class AcceptedOut(http.Shape):
     warnings = serializers.ListField(child=serializers.CharField())
 
 
-DERIVED = ("created_by", "operation", "usd_hour", "drift", "cost")
+DERIVED = ("power_state", "created_by", "operation", "usd_hour", "drift", "cost")
 
 
 def target_json(target: Any) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def target_json(target: Any) -> dict[str, Any]:
     estimate = cost.of(target)
     return {
         **{name: getattr(target, name) for name in names},
+        "power_state": power.seen(target),
         "usd_hour": estimate.usd_hour,
         "drift": target.observed.get("drift") or [],
         "cost": asdict(estimate),

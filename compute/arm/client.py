@@ -66,6 +66,16 @@ class Clusters:
         begin = self._session.clusters.managed_clusters.begin_delete
         return accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
 
+    def start(self, group: str, name: str) -> Accepted:
+        """Ask for a stopped cluster to be started."""
+        begin = self._session.clusters.managed_clusters.begin_start
+        return accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
+
+    def stop(self, group: str, name: str) -> Accepted:
+        """Ask for the cluster to be stopped: nodes and API server go, what is in it stays."""
+        begin = self._session.clusters.managed_clusters.begin_stop
+        return accepted(lambda hook: begin(group, name, polling=False, raw_response_hook=hook))
+
     def abort(self, group: str, name: str) -> None:
         """Ask Azure to stop what it does with the cluster."""
         begin = self._session.clusters.managed_clusters.begin_abort_latest_operation

@@ -6,6 +6,12 @@ Detach and delete begin with what runs on the target, so `endpoints/steps` lines
 from __future__ import annotations
 
 from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluster
+from compute.steps.autoscaler import (
+    await_autoscaler,
+    check_autoscaler,
+    settle_autoscaler,
+    submit_autoscaler,
+)
 from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
 from compute.steps.inside import await_nodes, claim_cluster
@@ -21,6 +27,7 @@ from compute.steps.pools import (
     submit_pool_removal,
     submit_pool_scale,
 )
+from compute.steps.power import await_power, settle_power, submit_power
 from compute.steps.preflight import check_create
 from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete, verify_deleted
 from compute.steps.scale import await_scaled, settle_scaled, submit_scale
@@ -28,12 +35,14 @@ from portal import operations
 from portal.types import OperationKind
 
 __all__ = [
-    "DELETE", "await_deleted", "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
+    "DELETE", "START", "await_deleted", "await_nodes", "await_power", "settle_power", "submit_power",
+    "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
     "watch_target",
 ]  # fmt: skip
 
 # Seconds that Azure usually takes for the long part, from recorded runs: from, to.
 CREATE, SCALE, POOL, DELETE = (240, 720), (180, 240), (180, 300), (600, 720)
+START, STOP, UPDATE = (240, 360), (90, 180), (60, 120)
 
 operations.define(
     OperationKind.COMPUTE_CREATE,
@@ -58,6 +67,15 @@ operations.define(
     (await_scaled, 3600, SCALE),
     (await_nodes, 900),
     settle=settle_scaled,
+)
+operations.define(OperationKind.COMPUTE_STOP, (submit_power, 600), (await_power, 3600, STOP), settle=settle_power)
+operations.define(
+    OperationKind.COMPUTE_AUTOSCALER,
+    (check_autoscaler, 300),
+    (submit_autoscaler, 600),
+    (await_autoscaler, 3600, UPDATE),
+    (await_nodes, 900),
+    settle=settle_autoscaler,
 )
 operations.define(
     OperationKind.POOL_ADD,

@@ -27,6 +27,8 @@ def watch_target(target_id: int) -> None:
     try:
         arm = arm_for(target)
         view = view_of(target, arm)
+        if view is not None:
+            target.observed["power_state"] = view.power_state
         has_group = view is not None or arm.resource_group(target.resource_group)
         nodes = _nodes(target, view)
     except (Problem, Retryable) as trouble:
@@ -46,7 +48,7 @@ def watch_target(target_id: int) -> None:
 
 def _nodes(target: ComputeTarget, view: ClusterView | None) -> list[dict[str, object]] | None:
     """The nodes, [] of a cluster that is gone or stopped, None when its API server is silent."""
-    if view is None or view.power_state.lower() != "running":
+    if view is None or view.is_stopped:
         return []
     try:
         return observed_nodes(queries.open_cluster(target))
@@ -59,7 +61,7 @@ def verdict(target: ComputeTarget, view: ClusterView | None, has_group: bool = T
     """State and reason that the row should have for what Azure shows. A cluster that Azure repaired is well again."""
     if view is None:
         return ComputeState.MISSING, gone(target, has_group)
-    if target.state == ComputeState.CANCELED or not view.is_settled:
+    if not view.is_settled or _stays_canceled(target, view):
         return target.state, target.reason
     if view.provisioning_state.lower() != "succeeded":
         return ComputeState.FAILED, target.reason or f"Azure has the cluster as {view.provisioning_state}."
@@ -68,6 +70,13 @@ def verdict(target: ComputeTarget, view: ClusterView | None, has_group: bool = T
     if target.state == ComputeState.FAILED and target.is_attached and "nodes" not in target.observed:
         return target.state, target.reason
     return ComputeState.SUCCEEDED, " ".join(row["message"] for row in target.observed.get("drift") or [])
+
+
+def _stays_canceled(target: ComputeTarget, view: ClusterView) -> bool:
+    """A create that was cancelled stays so; after a cancelled change the cluster is well when Azure says that it is."""
+    if target.state != ComputeState.CANCELED:
+        return False
+    return view.provisioning_state.lower() == "canceled" or not queries.was_made(target)
 
 
 def gone(target: ComputeTarget, has_group: bool) -> str:

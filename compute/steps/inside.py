@@ -6,7 +6,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from compute import fit, queries
+from compute import fit, power, queries
 from compute.attach_checks import Note
 from compute.cluster import Cluster
 from compute.models import ComputeTarget
@@ -30,21 +30,17 @@ def store_observed(target: ComputeTarget, view: ClusterView | None, nodes: list[
     """Write what was seen; what was not looked at this time stays."""
     seen = dict(target.observed)
     if view is not None:
+        own = view.own_pool
         seen |= {
             "provisioning_state": view.provisioning_state, "power_state": view.power_state,
             "kubernetes_version": view.kubernetes_version, "node_count": view.node_count, "pool": view.pool,
-            "pools": [list(pool) for pool in view.pools], "pool_taints": _taints(view),
+            "pools": [list(pool) for pool in view.pools], "pool_taints": list(own.taints) if own else [],
+            "min_count": own.min_count if own else None, "max_count": own.max_count if own else None,
         }  # fmt: skip
     if nodes is not None:
         seen |= {"nodes": nodes, "nodes_ready": sum(1 for node in nodes if node["ready"])}
     ComputeTarget.objects.filter(pk=target.pk).update(observed=seen, observed_at=timezone.now())
     target.observed = seen
-
-
-def _taints(view: ClusterView) -> list[str]:
-    """Those of the nodes of the target's own pool."""
-    own = view.node_pool(view.pool)
-    return list(own.taints) if own else []
 
 
 @patient
@@ -56,8 +52,9 @@ def await_nodes(op: Operation) -> Wait | None:
     pool = target.observed.get("pool")
     ours = [node for node in nodes if node["pool"] == pool] or nodes
     ready = sum(1 for node in ours if node["ready"])
-    wanted = target.node_count
-    if ready < wanted or (len(ours) > wanted and not target.config.get("autoscaler")):
+    bounds = power.bounds_wanted(target)
+    wanted = target.node_count if bounds is None else bounds["min_count"]  # how many on top is Azure's matter
+    if ready < wanted or (len(ours) > wanted and bounds is None):
         return Wait(
             1, f"{ready} of {wanted} nodes are ready" if ready < wanted else f"{len(ours) - wanted} nodes leave"
         )

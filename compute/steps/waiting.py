@@ -17,6 +17,7 @@ from portal.types import OperationState, Wait
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
 BUSY_PAUSE = 10.0
+CANCELLED = "Cancelled: Azure stopped what it was doing. Run it again, or delete the cluster."
 StepFunction = Callable[[Operation], Wait | None]
 
 
@@ -136,15 +137,39 @@ def settled_view(op: Operation, target: ComputeTarget, arm: Arm) -> ClusterView 
     state = view.provisioning_state if view else "gone"
     error = op.memo.pop("azure_error", "")
     if view is None or error or state.lower() in ("failed", "canceled"):
-        for name in ("accepted", "operation_url", "polls", "first_pause"):
-            op.memo.pop(name, None)
-        op.memo["azure_ended"] = state
+        forget_job(op, state)
         raise AzureFailed(error or f"Azure has the cluster {target.cluster_name} as {state}, without a reason.")
     return view
 
 
 def ending(op: Operation) -> tuple[ComputeState, str]:
     """The row's state and reason for how an operation ended."""
+def forget_job(op: Operation, state: str) -> None:
+    """So that a retry looks and submits again; `state` is how Azure left the cluster."""
+    for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error"):
+        op.memo.pop(name, None)
+    op.memo["azure_ended"] = state
+
+
+def has_begun(op: Operation) -> bool:
+    """Whether Azure took the operation's job, as far as we know."""
+    return bool(op.memo.get("accepted") or op.memo.get("azure_ended"))
+
+
+def settle_change(op: Operation, words: str) -> None:
+    """The end of a change of a target that was well: refused, it is as before, with `words` and why as its reason."""
+    rows = ComputeTarget.objects.filter(pk=op.input["target_id"])
+    reason = str((op.error or {}).get("detail", "")) or f"It ended as {op.state}."
+    if op.state == OperationState.SUCCEEDED:
+        rows.update(state=ComputeState.SUCCEEDED, reason="")
+    elif has_begun(op) and op.state == OperationState.CANCELLED:
+        rows.update(state=ComputeState.CANCELED, reason=CANCELLED)
+    elif has_begun(op):
+        rows.update(state=ComputeState.FAILED, reason=reason)
+    else:
+        rows.update(state=op.input["state_before"], reason=f"{words}: {reason}")
+
+
     reason = str((op.error or {}).get("detail", ""))
     if op.state == OperationState.SUCCEEDED:
         return ComputeState.SUCCEEDED, ""

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from django.utils import timezone
 
+from compute import power
 from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.types import ComputeState
@@ -30,6 +31,9 @@ def observe_target(target_id: int) -> None:
     if target.state == ComputeState.MISSING:
         _lost(rows, target)
         return
+    if power.is_stopped(target):
+        silence(rows, f"{target.name} is stopped: it answers again when that is started.")
+        return
     try:
         found = compute.open_cluster(target).observe("Pod", selector="slipway.dev/deployment")
     except (Problem, Retryable) as trouble:
@@ -46,6 +50,11 @@ def observe_target(target_id: int) -> None:
 def _lost(rows: Iterable[Deployment], target: ComputeTarget) -> None:
     """What a cluster served that was deleted outside is lost; if the cluster comes back, it is looked at again."""
     reason = f"Lost: {target.name} is Missing. {target.reason} Detach it, and deploy to another compute target."
+    silence(rows, reason)
+
+
+def silence(rows: Iterable[Deployment], reason: str) -> None:
+    """Nothing of these runs; what was settled is Unhealthy for that reason."""
     for row in rows:
         told = {"state": DeploymentState.UNHEALTHY, "reason": reason} if row.state in SETTLED else {}
         Deployment.objects.filter(pk=row.pk, state=row.state).update(ready_replicas=0, **told)

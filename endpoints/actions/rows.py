@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import F
 
+from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.types import ComputeState
 from deployments.config import DeploymentConfig
@@ -51,6 +52,7 @@ def check_target(target: ComputeTarget) -> None:
             f"{target.name} is {target.state}; a compute target takes deployments when it is "
             f"{ComputeState.SUCCEEDED.value}."
         )
+    compute.refuse_if_stopped(target, "it takes deployments when it runs")
 
 
 def lock(endpoint: Endpoint, generation: int | None) -> list[EndpointVersion]:

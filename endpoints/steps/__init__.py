@@ -20,6 +20,7 @@ from endpoints.steps.versions import (
     unload_version,
     unroute_version,
 )
+from endpoints.steps.wake import await_answers
 from endpoints.steps.workloads import remove_workloads
 from portal import operations
 from portal.types import OperationKind as Kind
@@ -55,6 +56,15 @@ operations.define(
     (compute.forget_target, 120),
     (compute.verify_detached, 300),
     settle=settle_target_removal,
+)
+# A cluster is back when what it served answers again.
+operations.define(
+    Kind.COMPUTE_START,
+    (compute.submit_power, 600),
+    (compute.await_power, 3600, compute.START),
+    (compute.await_nodes, 900),
+    (await_answers, 900),
+    settle=compute.settle_power,
 )
 # A deleted cluster takes all that runs on it along: nothing is taken out of it before.
 operations.define(

@@ -58,7 +58,11 @@ def _is_there(cluster: Cluster, row: Gateway) -> bool:
 def await_gateway(op: Operation) -> Wait | None:
     """Wait for a ready gateway pod and the address of its load balancer, and note where scoring is."""
     target = publish.target_of(op)
-    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    return gateway_is_up(compute.open_cluster(target), publish.gateway_of(target))
+
+
+def gateway_is_up(cluster: Cluster, row: Gateway) -> Wait | None:
+    """A Wait until a gateway pod is ready and the load balancer has an address, which is noted then."""
     if not publish.pods(cluster, row):
         return Wait(0.5, "Waiting for the gateway to start")
     address = _address(cluster, row)

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from compute import power
 from compute import queries as compute
 from compute.types import ComputeState
 from deployments import autoscale, manifests
@@ -53,7 +54,8 @@ class Look:
 def look(gateway_id: int) -> None:
     """Read, scale and republish. Trouble with the cluster is logged: the next look is a second away."""
     row = Gateway.objects.select_related("compute_target__workspace").get(pk=gateway_id)
-    if row.compute_target.state == ComputeState.MISSING:  # nobody answers there any more
+    is_stopped = power.is_stopped(row.compute_target)
+    if is_stopped or row.compute_target.state == ComputeState.MISSING:  # nobody answers there
         EndpointVersion.objects.filter(endpoint__compute_target_id=row.compute_target_id).update(hosts=0)
         return
     try:

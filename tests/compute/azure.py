@@ -120,11 +120,17 @@ class Azure:
             }
         ).encode()
 
+    def is_silent(self) -> bool:
+        """Whether every cluster is stopped."""
+        found = [each["properties"]["powerState"]["code"] for each in self.clusters.values()]
+        return bool(found) and set(found) == {"Stopped"}
+
     def nodes(self) -> list[dict[str, Any]]:
         rows = []
         for cluster in self.clusters.values():
             for pool in cluster["properties"]["agentPoolProfiles"]:
-                if cluster["properties"]["provisioningState"] in ("Creating", "Deleting"):
+                hidden = cluster["properties"]["powerState"]["code"] == "Stopped"
+                if hidden or cluster["properties"]["provisioningState"] in ("Creating", "Deleting"):
                     continue
                 rows += [
                     {
@@ -312,6 +318,8 @@ class ArmDoor(Door):
             self.go_on(name)
             return self.answer(200, self.pool(there, rest) if rest else there)
         busy = there and there["properties"]["provisioningState"] not in ("Succeeded", "Failed", "Canceled")
+        if rest in ("/start", "/stop") and not busy:
+            return self.power(name, there, {"/start": "Running", "/stop": "Stopped"}[rest])
         if rest == "/abort":
             there["properties"]["provisioningState"] = "Canceled"
             azure.changes.append(("ABORT", name))
@@ -345,6 +353,16 @@ class ArmDoor(Door):
         made["properties"]["provisioningState"] = "Updating" if there else "Creating"
         azure.clusters[name.lower()] = made
         return self.begin(200 if there else 201, made, {"cluster": name.lower(), "error": azure.take("late")})
+
+    def power(self, name: str, there: Any, wanted: str) -> None:
+        properties, word = there["properties"], {"Running": "starting", "Stopped": "stopping"}[wanted]
+        if properties["powerState"]["code"] == wanted:
+            states = f"Provisioning State({properties['provisioningState']}) and Power State({wanted})"
+            words = f"managed cluster is in {states}, {word} cannot be performed"
+            return self.answer(400, {"code": "BadRequest", "message": words, "details": None, "subcode": ""})
+        self.azure.changes.append((word.upper(), name))
+        properties["provisioningState"] = word.capitalize()
+        return self.begin(202, None, {"cluster": name.lower(), "power": wanted, "error": self.azure.take("late")})
 
     def change_pool(self, cluster: str, rest: str, given: Any, there: Any) -> None:
         pools, name = there["properties"]["agentPoolProfiles"], rest.rsplit("/", 1)[1]
@@ -391,6 +409,8 @@ def _finish(azure: Azure, job: dict[str, Any]) -> None:
         state = "Failed" if job.get("error") else "Succeeded"
         properties = azure.clusters[job["cluster"]]["properties"]
         properties["provisioningState"] = state if "pool" not in job else "Succeeded"
+        if "power" in job and state == "Succeeded":
+            properties["powerState"] = {"code": job["power"]}
         rest = [pool for pool in properties["agentPoolProfiles"] if pool["name"] != job.get("pool")]
         for pool in properties["agentPoolProfiles"]:
             if pool["name"] == job.get("pool"):
@@ -420,8 +440,15 @@ class KubeDoor(Door):
     def serve(self, path: str, given: Any) -> None:
         azure, inside = self.azure, path.removeprefix("/clusters/one")
         azure.asked.append((self.command, self.path.removeprefix("/clusters/one")))
+        if azure.is_silent():
+            self.close_connection = True  # no API server is there
+            return None
         if self.headers.get("Authorization") != f"Bearer {azure.kube_token}":
             return self.answer(401, {"kind": "Status", "message": "Unauthorized"})
+        return self.objects(inside, given)
+
+    def objects(self, inside: str, given: Any) -> None:
+        azure = self.azure
         if fault := azure.take("kube"):
             return self.answer(*fault)
         if inside == "/version":

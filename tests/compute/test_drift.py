@@ -55,7 +55,12 @@ def test_nodes_that_differ_from_what_is_wanted_are_told_with_numbers(azure, targ
 
 def test_a_count_that_azures_autoscaler_set_is_no_drift(azure, target):
     (cluster,) = azure.clusters.values()
-    cluster["properties"]["agentPoolProfiles"][0] |= {"count": 5, "enableAutoScaling": True}
+    cluster["properties"]["agentPoolProfiles"][0] |= {
+        "count": 5,
+        "enableAutoScaling": True,
+        "minCount": 3,
+        "maxCount": 6,
+    }
     assert look(target).reason == "The autoscaler is on in Azure; here it is off."
     ComputeTarget.objects.update(config={"autoscaler": {"min_count": 3, "max_count": 6}})
     assert look(target).reason == ""

@@ -101,7 +101,7 @@ def test_an_autoscaler_sets_the_node_count_by_itself(call, target):
     assert (answer.status_code, "3 to 5 nodes" in answer.data["detail"]) == (422, True)
 
 
-@pytest.mark.parametrize("state", ["Missing", "Canceled"])
+@pytest.mark.parametrize("state", ["Missing", "Deleting"])
 def test_a_target_that_is_not_well_cannot_be_scaled(call, target, state):
     ComputeTarget.objects.update(state=state)
     answer = call("operator", "post", f"{ONE}scale/", {"node_count": 4})

@@ -56,7 +56,7 @@ REST: dict[str, dict[str, Needs]] = {
     f"{HOME}compute-targets/preflight/": {"post": OPERATOR},
     TARGET: {"get": READER, "delete": OPERATOR},
     f"{TARGET}scale/": {"post": OPERATOR},
-    f"{TARGET}adopt/": {"post": OPERATOR},
+    **{f"{TARGET}{end}/": {"post": OPERATOR} for end in ("adopt", "start", "stop", "autoscaler")},
     f"{TARGET}pools/": {"get": READER, "post": OPERATOR},
     f"{TARGET}pools/<str:pool>/": {"get": READER, "delete": OPERATOR},
     f"{TARGET}pools/<str:pool>/scale/": {"post": OPERATOR},
@@ -85,6 +85,7 @@ REST: dict[str, dict[str, Needs]] = {
     f"{VERSION}rollback/": {"post": CONTRIBUTOR},
 }
 PAGE = "w/<slug:workspace>/"
+COMPUTE_POSTS = ("scale", "start", "stop", "autoscaler", "detach", "delete", "credentials")
 BOTH_PAGES: dict[str, dict[str, Needs]] = {
     "": {"get": READER},
     "<str:name>/": {"get": READER},
@@ -127,7 +128,7 @@ PAGES: dict[str, dict[str, Needs]] = {
     f"{PAGE}new/pool/<str:name>/": {"get": OPERATOR, "post": OPERATOR},
     **{f"{PAGE}compute/<str:name>/pools/<str:pool>/{end}/": {"post": OPERATOR} for end in ("scale", "adopt", "remove")},
     f"{PAGE}compute/<str:name>/leftovers/": {"get": OPERATOR},
-    **{f"{PAGE}compute/<str:name>/{end}/": {"post": OPERATOR} for end in ("scale", "detach", "delete", "credentials")},
+    **{f"{PAGE}compute/<str:name>/{end}/": {"post": OPERATOR} for end in COMPUTE_POSTS},
     f"{PAGE}models/": {"get": READER},
     f"{PAGE}new/model/": {"get": CONTRIBUTOR, "post": CONTRIBUTOR},
     f"{PAGE}models/<str:name>/": {"get": READER},

@@ -72,6 +72,7 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
     service = {"name": "one", "compute_target": "steps", **what("namer:1")}
     endpoint = {"name": "two", "compute_target": "steps", "version": "v1", **what("namer:1")}
     pool = {"name": "extra", "vm_size": "Standard_D2s_v3"}
+    bounds = {"min_count": 2, "max_count": 3}
 
     def split(owner: APIClient) -> Any:
         generation = ask(owner, "get", "endpoints/two/")["generation"]
@@ -93,6 +94,14 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
         (kind.POOL_SCALE, "post", "compute-targets/steps/pools/extra/scale/", lambda _: {"count": 2}),
         (kind.POOL_REMOVE, "delete", "compute-targets/steps/pools/extra/", lambda _: None),
         (kind.COMPUTE_SCALE, "post", "compute-targets/steps/scale/", lambda _: {"node_count": 2}),
+        (
+            kind.COMPUTE_AUTOSCALER,
+            "post",
+            "compute-targets/steps/autoscaler/",
+            lambda _: bounds,
+        ),
+        (kind.COMPUTE_STOP, "post", "compute-targets/steps/stop/", lambda _: {}),
+        (kind.COMPUTE_START, "post", "compute-targets/steps/start/", lambda _: {}),
         (kind.COMPUTE_DETACH, "post", "compute-targets/steps/detach/", lambda _: {}),
         (kind.COMPUTE_ATTACH, "post", "compute-targets/attach/", attachment),
         (kind.COMPUTE_DELETE, "delete", "compute-targets/steps/?force=true", lambda _: None),

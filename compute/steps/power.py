@@ -1,0 +1,101 @@
+"""Start and stop a cluster: one request each, followed until Azure has the power state that is wanted."""
+
+from __future__ import annotations
+
+from compute import power, queries
+from compute.arm import Arm
+from compute.models import ComputeTarget
+from compute.steps.inside import store_observed
+from compute.steps.waiting import (
+    BUSY_PAUSE,
+    AzureFailed,
+    accept,
+    arm_for,
+    follow,
+    forget_job,
+    mark,
+    patient,
+    pause,
+    settle_change,
+    target_of,
+    view_of,
+)
+from compute.types import ClusterView, ComputeState, Power
+from portal.models import Operation
+from portal.types import OperationState, Wait
+
+GOING = {Power.RUNNING.value: "starting", Power.STOPPED.value: "stopping"}
+
+
+@patient
+def submit_power(op: Operation) -> Wait | None:
+    """POST start or stop unless Azure has, or is getting to, that power state: a lost answer leads to no second."""
+    if op.memo.get("accepted"):
+        return None
+    target = target_of(op)
+    _want(op, target)
+    arm = arm_for(target)
+    view = seen(target, arm)
+    busy = view.busy_with
+    if busy.lower() == GOING[op.input["power"]] or (not busy and is_so(view, op)):
+        accept(op, None)
+    elif busy:
+        return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy}")
+    else:
+        ask = arm.start if op.input["power"] == Power.RUNNING else arm.stop
+        accept(op, ask(target.resource_group, target.cluster_name))
+    return None
+
+
+@patient
+def await_power(op: Operation) -> Wait | None:
+    """Follow Azure until the cluster runs, or is stopped."""
+    if not op.memo.get("accepted"):  # run again after a failure here
+        again = submit_power(op)
+        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
+    target = target_of(op)
+    arm = arm_for(target)
+    wait = follow(op, target, arm)
+    if wait is not None:
+        return wait
+    view, error = seen(target, arm), op.memo.get("azure_error", "")
+    if view.busy_with:
+        return pause(op, None, f"Azure: {view.busy_with}")
+    if error or not is_so(view, op):
+        forget_job(op, view.provisioning_state)
+        state = f"{view.provisioning_state} and {view.power_state}"
+        raise AzureFailed(error or f"Azure has the cluster {target.cluster_name} as {state}, without a reason.")
+    store_observed(target, view, [] if view.is_stopped else None)
+    queries.forget_cluster(target)
+    return None
+
+
+def seen(target: ComputeTarget, arm: Arm) -> ClusterView:
+    """The cluster as Azure has it now. Raises ClusterMissing."""
+    view = view_of(target, arm)
+    if view is None:
+        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
+    return view
+
+
+def is_so(view: ClusterView, op: Operation) -> bool:
+    """Whether the cluster has the power state that the operation wants."""
+    return view.power_state.lower() == str(op.input["power"]).lower()
+
+
+def _want(op: Operation, target: ComputeTarget) -> None:
+    """Write the wish into the row, also when a failed operation is run again."""
+    wanted = power.config_with(target, op.input["power"])
+    if target.config != wanted:
+        ComputeTarget.objects.filter(pk=target.pk).update(config=wanted)
+    mark(target, ComputeState.UPDATING)
+
+
+def settle_power(op: Operation) -> None:
+    """Succeeded with the new power state; refused: as before; begun and failed: Failed, with the reason."""
+    target = ComputeTarget.objects.get(pk=op.input["target_id"])
+    if op.state != OperationState.SUCCEEDED:
+        config = power.config_with(target, op.input["power_before"])
+        ComputeTarget.objects.filter(pk=target.pk).update(config=config)
+    verb = "started" if op.input["power"] == Power.RUNNING else "stopped"
+    settle_change(op, f"Not {verb}")
