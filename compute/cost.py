@@ -88,8 +88,9 @@ def _first(target: ComputeTarget) -> Paid:
 
 
 def _further(pool: NodePool) -> Paid:
-    """None while the pool is stopped or gone."""
-    if pool.state in GONE or str(pool.observed.get("power_state") or "").lower() == "stopped":
+    """None while the pool is stopped, gone or was never made."""
+    never_made = pool.state == ComputeState.FAILED and not pool.observed
+    if never_made or pool.state in GONE or str(pool.observed.get("power_state") or "").lower() == "stopped":
         return Paid(pool.vm_size, 0)
     return Paid(pool.vm_size, int(pool.observed.get("count", pool.count)) if pool.is_autoscaled else pool.count)
 

@@ -280,7 +280,14 @@ def choices(*, target: ComputeTarget) -> list[rules.Choice]:
         tuple(target.observed.get("pool_taints") or ()), most=max(target.node_count, 1),
     )  # fmt: skip
     gone = (ComputeState.CREATING, ComputeState.DELETING, ComputeState.MISSING)
-    return [own, *(_choice(row) for row in target.pools.all() if row.observed and row.state not in gone)]
+    alive = {node.get("pool") for node in target.observed.get("nodes") or []}  # what failed may have nodes still
+    return [
+        own,
+        *(
+            _choice(row) for row in target.pools.all()
+            if row.observed and row.state not in gone and (row.state != ComputeState.FAILED or row.name in alive)
+        ),
+    ]  # fmt: skip
 
 
 def _choice(row: NodePool) -> rules.Choice:

@@ -98,6 +98,8 @@ def await_pool(op: Operation) -> Wait | None:
     there, error = view.node_pool(pool.name), op.memo.get("azure_error", "")
     if error or there is None or there.is_broken:
         state = there.provisioning_state if there else "gone"
+        if there is not None:
+            NodePool.objects.filter(pk=pool.pk).update(observed=seen(there))
         _forget_job(op)
         raise AzureFailed(error or f"Azure has the node pool {pool.name} as {state}, without a reason.")
     if view.busy_with:

@@ -93,3 +93,8 @@ def test_rest_list_page_and_overview_say_the_same(target, call, people, client):
         assert f"${hour:,.2f} an hour" in text, page
         assert f"${month:,.2f} a month" in text, page
         assert sizes.PRICES_FROM in text, page
+
+
+def test_a_pool_that_azure_never_made_costs_nothing(target):
+    pool = add(target, state="Failed", observed={})
+    assert cost.of_pool(target, pool).usd_hour == 0

@@ -272,6 +272,9 @@ def test_a_late_failure_is_the_pools_with_azures_words_and_a_retry_puts_it_again
     run_all()
     row = NodePool.objects.get()
     assert (row.state, "no machines of that size" in row.reason) == ("Failed", True)
+    assert row.observed["provisioning_state"] == "Failed"
+    azure_nodes = [node for node in ComputeTarget.objects.get().observed["nodes"] if node["pool"] == "extra"]
+    assert (azure_nodes, [each.name for each in queries.choices(target=row.target)]) == ([], ["nodepool1"])
     target.refresh_from_db()
     assert target.state == "Succeeded"
     operations.retry(op=op, actor=operator)
@@ -497,6 +500,12 @@ def test_a_pool_that_was_removed_outside_is_missing_until_it_is_removed_here(poo
     run_all()
     assert not NodePool.objects.exists()
     assert look(ComputeTarget.objects.get()).reason == ""
+
+
+def test_a_pool_that_failed_and_has_nodes_still_is_deployed_to(pool):
+    target = again(pool).target
+    NodePool.objects.update(state="Failed")
+    assert [each.name for each in queries.choices(target=target)] == ["nodepool1", "extra"]
 
 
 def test_a_stopped_pool_or_cluster_is_not_scaled(pool, operator, azure):
