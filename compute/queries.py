@@ -39,11 +39,11 @@ class ClusterMissing(Conflict):
     code, title = "cluster_missing", "The cluster is gone"
 
 
-def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> ComputeTarget:
 class ClusterStopped(Conflict):
     code, title = "cluster_stopped", "The cluster is stopped"
 
 
+def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> ComputeTarget:
     """One compute target by its name in the workspace with that slug."""
     home = portal.workspace(actor=actor, slug=workspace, needs=needs)
     found = _rows(home).filter(name__iexact=name).first()
@@ -100,8 +100,8 @@ def open_cluster(target: ComputeTarget) -> Cluster:
     """
     from compute.cluster import connect
 
-    key = (target.subscription_id, target.resource_group, target.cluster_name, target.workspace.arm_endpoint)
     refuse_if_stopped(target, "it answers when it runs")
+    key = (target.subscription_id, target.resource_group, target.cluster_name, target.workspace.arm_endpoint)
     found = _open.get(target.pk)
     if found and found[0] > time.monotonic() and found[1] == key:
         return found[2]
@@ -111,7 +111,6 @@ def open_cluster(target: ComputeTarget) -> Cluster:
     return cluster
 
 
-def connect_anew(target: ComputeTarget) -> Cluster:
 def refuse_if_stopped(target: ComputeTarget, then: str) -> None:
     """Say so before anything waits for a cluster that does not answer; `then` is what a start helps. Raises
     ClusterStopped (409).
@@ -136,6 +135,7 @@ def was_made(target: ComputeTarget) -> bool:
     return bool(rows.exists())
 
 
+def connect_anew(target: ComputeTarget) -> Cluster:
     """A connection of one's own to a target that may not be saved yet; nothing is kept. Asks no database."""
     from compute.cluster import connect
 
