@@ -14,7 +14,7 @@ import pytest
 from endpoints import counters, gateway, keys
 from endpoints.pod import companion
 from endpoints.types import AuthMode
-from tests.endpoints.box import Box, Replica, view
+from tests.endpoints.box import ADDRESS, BLOCK, Box, Replica, view
 
 ONE, TWO = "primary-key-1234567", "secondary-key-12345"
 PAIR = keys.new_signing_pair()
@@ -32,7 +32,7 @@ def endpoint(name: str = "iris", *versions: gateway.VersionView, auth: AuthMode 
 
 @pytest.fixture(scope="module")
 def replicas() -> Iterator[dict[str, Replica]]:
-    made = {name: Replica(name, f"127.93.1.{i}") for i, name in enumerate(("a", "b", "slow"), 1)}
+    made = {name: Replica(name, f"{BLOCK}.{i}") for i, name in enumerate(("a", "b", "slow"), 11)}
     yield made
     for replica in made.values():
         replica.shutdown()
@@ -45,7 +45,7 @@ def box(replicas: dict[str, Replica], tmp_path_factory: pytest.TempPathFactory) 
     for name, replica in replicas.items():
         made.replicas(f"ws-a/{name}", replica)
     made.replicas("ws-a/empty")
-    certificate, key = keys.self_signed(["127.93.0.7"], datetime.now(UTC))
+    certificate, key = keys.self_signed([ADDRESS], datetime.now(UTC))
     with made.running(picture(certificate=certificate, key=key)) as running:
         yield running
 
@@ -63,7 +63,7 @@ def picture(
         endpoint("loading", version("a", 0, is_routed=False), auth=AuthMode.NONE),
     ]
     if not certificate:
-        certificate, key = keys.self_signed(["127.93.0.7"], datetime.now(UTC))
+        certificate, key = keys.self_signed([ADDRESS], datetime.now(UTC))
     return view(*found, jwks=JWKS, tls_certificate=certificate, tls_key=key)
 
 

@@ -29,7 +29,7 @@ from portal import operations
 from portal.models import Operation, User, Workspace
 from portal.problems import Retryable
 from portal.types import OperationKind, OperationState, Wait
-from tests.endpoints.box import Replica
+from tests.endpoints.box import ADDRESS, BLOCK, Replica
 from tests.endpoints.kube import TOKEN, Kube
 from tests.endpoints.make import SCRIPT, Caller, deployment_body, make_environment, make_target, make_version
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="module")
 def replicas() -> Iterator[dict[str, Replica]]:
-    made = {name: Replica(name, f"127.93.3.{i}") for i, name in enumerate(("a", "b"), 1)}
+    made = {name: Replica(name, f"{BLOCK}.{i}") for i, name in enumerate(("a", "b"), 31)}
     yield made
     for replica in made.values():
         replica.shutdown()
@@ -132,7 +132,7 @@ def change(up: Endpoint, actor: User, **percent: int) -> Operation:
 def test_the_gateway_is_installed_with_the_first_version_and_scores(endpoint: Endpoint, kube: Kube) -> None:
     reach(endpoint, "a")
     endpoint.refresh_from_db()
-    assert endpoint.scoring_uri == "http://127.93.0.7:8080/api/v1/service/iris/score"
+    assert endpoint.scoring_uri == f"http://{ADDRESS}:8080/api/v1/service/iris/score"
     assert answered(kube) == {"a": 40}
 
 
@@ -147,7 +147,7 @@ def test_installing_twice_changes_nothing_the_second_time(endpoint: Endpoint, ku
 def test_the_first_publish_of_the_certificate_names_the_gateways_address(endpoint: Endpoint, kube: Kube) -> None:
     reach(endpoint, "a")
     run(versions.publish_routes, operation(endpoint))
-    assert "127.93.0.7" in Gateway.objects.get().tls_names
+    assert ADDRESS in Gateway.objects.get().tls_names
     assert kube.envoy is not None
 
 
