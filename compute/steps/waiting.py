@@ -142,8 +142,6 @@ def settled_view(op: Operation, target: ComputeTarget, arm: Arm) -> ClusterView 
     return view
 
 
-def ending(op: Operation) -> tuple[ComputeState, str]:
-    """The row's state and reason for how an operation ended."""
 def forget_job(op: Operation, state: str) -> None:
     """So that a retry looks and submits again; `state` is how Azure left the cluster."""
     for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error"):
@@ -170,6 +168,8 @@ def settle_change(op: Operation, words: str) -> None:
         rows.update(state=op.input["state_before"], reason=f"{words}: {reason}")
 
 
+def ending(op: Operation) -> tuple[ComputeState, str]:
+    """The row's state and reason for how an operation ended."""
     reason = str((op.error or {}).get("detail", ""))
     if op.state == OperationState.SUCCEEDED:
         return ComputeState.SUCCEEDED, ""
