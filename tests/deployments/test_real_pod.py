@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import http.server
 import importlib.util
 import io
 import json
@@ -10,8 +12,10 @@ import os
 import pickle
 import secrets
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +31,7 @@ from deployments import actions, steps
 from deployments.actions.models import Upload
 from deployments.models import Deployment, RegisteredModel
 from deployments.types import DeploymentSpec
-from portal import operations
+from portal import insights, operations
 from portal.models import Operation, User, Workspace
 from portal.types import OperationState, Role, Wait
 from tests.compute.azure import SUB
@@ -193,4 +197,117 @@ def test_a_model_is_built_fetched_started_and_scored_and_a_broken_one_leaves_it_
     assert score(pod["status"]["podIP"], [[1, 1]]) == [4.0]
     step(steps.restore_workload, second)
     step(steps.await_replicas, first)
+    until(lambda: steps.remove_from(cluster, row), 90, lambda: "pods are left")
+
+
+TOLD = """
+import os
+
+CA = {ca!r}
+
+def init():
+    path = os.path.join(os.environ["TMPDIR"], "ca.pem")
+    with open(path, "w") as file:
+        file.write(CA)
+    os.environ["REQUESTS_CA_BUNDLE"] = path  # the CA of the test's place is in no image
+
+def run(data):
+    return [1]
+"""
+TELEMETRY_KEY = "0a1b2c3d-1111-4222-8333-44445555beef"
+
+
+class Ingestion(http.server.ThreadingHTTPServer):
+    """Where telemetry goes: takes every item over https, as Application Insights answers, and keeps it."""
+
+    def __init__(self, pki: dict[str, Path]) -> None:
+        super().__init__(("127.0.0.1", 0), IngestionDoor)
+        self.items: list[dict[str, Any]] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pki["cert"], pki["key"])
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class IngestionDoor(http.server.BaseHTTPRequestHandler):
+    """Its one door."""
+
+    server: Ingestion
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        found = json.loads(body)
+        self.server.items += found
+        told = json.dumps({"itemsReceived": len(found), "itemsAccepted": len(found), "errors": []}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def ingestion(sandbox: dict[str, Any]) -> Iterator[Ingestion]:
+    folder = sandbox["folder"]
+    server = Ingestion({"cert": folder / "cert.pem", "key": folder / "key.pem"})
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_replica_sends_its_requests_to_application_insights_and_serves_on_when_that_is_away(
+    place: Workspace, sandbox: dict[str, Any], ingestion: Ingestion
+) -> None:
+    operator: User = member(place, "op", Role.OPERATOR)
+    address = f"https://127.0.0.1:{ingestion.server_port}/"
+    place.app_insights = insights.checked(f"InstrumentationKey={TELEMETRY_KEY};IngestionEndpoint={address}")
+    place.save()
+    created = compute_actions.compute_target_create(
+        workspace=place, name="dev", actor=operator, purpose="DevTest", node_count=1
+    )
+    assert run(created).state == OperationState.SUCCEEDED, created.error
+    environment = actions.environment_register(workspace=place, name="sk", actor=operator, pip=["scikit-learn"])
+    built = run(actions.environment_build(environment=environment, actor=operator), 200)
+    assert built.state == OperationState.SUCCEEDED, built.error
+    environment.refresh_from_db()
+    script = TOLD.format(ca=Path(sandbox["ca"]).read_text())
+    code = actions.code_upload(workspace=place, files={"score.py": script}, actor=operator)
+    config = {"numReplicas": 1, "appInsightsEnabled": True}
+    spec = DeploymentSpec([], environment, "score.py", code, config)
+    row = actions.deployment_create(
+        workspace=place, target=ComputeTarget.objects.get(), name="iris", spec=spec, actor=operator
+    )
+    first = job(row)
+    step(steps.apply_workload, first)
+    step(steps.await_replicas, first)
+    cluster = compute.open_cluster(row.compute_target)
+    (pod,) = cluster.observe("Pod", namespace=row.namespace, selector=f"slipway.dev/deployment={row.pk}")
+    assert score(pod["status"]["podIP"], [[1]]) == [1]
+
+    def requests() -> list[dict[str, Any]]:
+        return [item for item in ingestion.items if item["data"]["baseType"] == "RequestData"]
+
+    def log() -> str:
+        return str(cluster.logs(row.namespace, pod["metadata"]["name"], "server", tail=100))
+
+    until(requests, 40, log)
+    (sent,) = requests()
+    assert sent["iKey"] == TELEMETRY_KEY
+    assert sent["data"]["baseData"]["properties"]["Service Name"] == "iris"
+    assert sent["data"]["baseData"]["properties"]["Workspace Name"] == place.slug
+    ingestion.stop()
+    assert score(pod["status"]["podIP"], [[1]]) == [1]
+    time.sleep(7)  # longer than the server gathers what it sends
+    assert score(pod["status"]["podIP"], [[1]]) == [1]
+    assert TELEMETRY_KEY not in log()
+    assert TELEMETRY_KEY not in json.dumps([pod, built.memo])
     until(lambda: steps.remove_from(cluster, row), 90, lambda: "pods are left")
