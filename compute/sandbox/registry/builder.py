@@ -26,6 +26,10 @@ _PASSED = (
     "no_proxy",
 )
 _DONE = ".built"
+# Replicas may not write there, so each start of one would compile all that it imports. Nobody imports the tests.
+_COMPILE = (
+    "import compileall, re, sys; compileall.compile_dir(sys.argv[1], quiet=2, rx=re.compile('/tests?/'), workers=0)"
+)
 Say = Callable[[bytes], None]
 
 
@@ -73,21 +77,21 @@ class Builder:
             (work / "uv.toml").touch()  # ends uv's search for a project in the folders above, which it may not read
             (work / "base.txt").write_text("\n".join(BASE) + "\n")
             (work / "requirements.txt").write_text("\n".join(wanted.requirements) + "\n")
-            await self._step(
-                [uv, "venv", "--no-project", "--python", python, "--allow-existing", str(target)], target, work, say
-            )
+            venv = [uv, "venv", "--no-project", "--python", python, "--allow-existing", str(target)]
+            await self._step(venv, python, target, work, say)
             inside = str(target / "bin/python")
             install = [uv, "pip", "install", "--python", inside, *self._settings.pip_args]
-            await self._step([*install, "-r", "base.txt", "-r", "requirements.txt"], target, work, say)
+            await self._step([*install, "-r", "base.txt", "-r", "requirements.txt"], inside, target, work, say)
+            await self._step([inside, "-c", _COMPILE, str(target / "lib")], inside, target, work, say)
             seen = bytearray()
-            await self._step([uv, "pip", "freeze", "--python", inside], target, work, seen.extend)
+            await self._step([uv, "pip", "freeze", "--python", inside], inside, target, work, seen.extend)
             say(b"Installed:\n" + bytes(seen))
             await asyncio.to_thread(close_to_others, target, self._settings.state / "uv-cache")
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return "sha256:" + hashlib.sha256(wanted.key.encode() + bytes(seen)).hexdigest()
 
-    async def _step(self, argv: list[str], target: Path, work: Path, say: Say) -> None:
+    async def _step(self, argv: list[str], python: str, target: Path, work: Path, say: Say) -> None:
         cache = self._settings.state / "uv-cache"
         cache.mkdir(mode=0o700, exist_ok=True)
         passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
@@ -97,7 +101,6 @@ class Builder:
             "UV_CACHE_DIR": str(cache), "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1",
             "LANG": "C.UTF-8", "UV_CONCURRENT_BUILDS": "1",
         }  # fmt: skip
-        python = argv[argv.index("--python") + 1]
         read = [*confine.python_roots(python), str(Path(argv[0]).resolve()), *_configuration()]
         read += [passed[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in passed]
         spec: confine.Spec = {"argv": argv, "env": env, "cwd": str(work), "read": read,
