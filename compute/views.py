@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import actions, cost, forms, pool_table, queries, sizes
+from compute import actions, cost, forms, pool_table, power, queries, sizes
 from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import pages
@@ -22,6 +22,7 @@ from portal.types import Role
 SORTS = {"name": ("name", "pk"), "newest": ("-created_at", "-pk")}
 SLIDER_TOP = 20
 SHOWN = 20  # names of what runs on a cluster; the rest is a number
+NO_BOUNDS = {"min_count": "", "max_count": ""}
 SHORT_LIST = 120  # sizes; a longer list is cut to the usual families, and any other name can be typed
 USUAL = {f"standard{name}family" for name in ("dv2", "dsv2", "dsv5", "dasv5", "esv5", "fsv2", "bs", "dsv3")}
 
@@ -80,9 +81,19 @@ def detail_context(target: Any) -> dict[str, Any]:
         "on_it_more": max(0, len(names) - SHOWN),
         "usd_node": node,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
-        "may_scale": target.state in actions.SCALABLE and not target.config.get("autoscaler"),
+        **_powers(target),
         "pools": pools_with_use(target), "may_pool": target.state in actions.SCALABLE and bool(target.node_count),
         "options": [(key, value) for key, value in target.config.items() if value],
+    }  # fmt: skip
+
+
+def _powers(target: Any) -> dict[str, Any]:
+    """Power and autoscaler as they are, and which of them can change now."""
+    may, stopped, bounds = queries.is_changeable(target), power.is_stopped(target), power.bounds_wanted(target)
+    return {
+        "is_stopped": stopped, "bounds": bounds, "bounds_typed": bounds or NO_BOUNDS, "may_power": may, "may_autoscale": may and not stopped,
+        "may_scale": may and not stopped and not (bounds or power.bounds_seen(target)),
+        "others_here": len(queries.attachments(target=target)),
     }  # fmt: skip
 
 
