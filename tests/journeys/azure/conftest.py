@@ -68,3 +68,12 @@ def until_drift(rest: Rest, name: str, code: str) -> dict[str, Any]:
         return next((row for row in rows if row["code"] == code), None)
 
     return dict(until(seen, 60, f"{name} has drifted by {code}"))
+
+
+def furnished(house: House, rest: Rest) -> None:
+    """A model and an environment that is built; once in the home."""
+    if rest.ask("environments/bare/1/").status == 200:
+        return
+    house.api().upload("models/", {"name": "namer", "paths": "name.txt"}, ("name.txt", b"one"))
+    assert rest.ask("environments/", "POST", {"name": "bare", "pip": ["joblib"]}).status == 201
+    assert ended(rest, rest.ask("environments/bare/1/build/", "POST"))["state"] == "Succeeded"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.azure.conftest import ended, found, known_of, until_drift
+from tests.journeys.azure.conftest import ended, found, furnished, known_of, until_drift
 from tests.journeys.crash.house import House, target, until, what
 from tests.journeys.test_contract import Rest
 
@@ -24,13 +24,6 @@ def pools_in_azure(house: House, row: dict[str, Any]) -> dict[str, int]:
     """Names and counts."""
     profiles = found(known_of(house), row["cluster_name"])["properties"]["agentPoolProfiles"]
     return {each["name"]: each["count"] for each in profiles}
-
-
-def furnished(house: House, rest: Rest) -> None:
-    """A model and an environment."""
-    house.api().upload("models/", {"name": "namer", "paths": "name.txt"}, ("name.txt", b"one"))
-    assert rest.ask("environments/", "POST", {"name": "bare", "pip": ["joblib"]}).status == 201
-    assert ended(rest, rest.ask("environments/bare/1/build/", "POST"))["state"] == "Succeeded"
 
 
 def test_a_pool_is_added_deployed_to_changed_outside_scaled_and_removed(house: House, rest: Rest) -> None:
