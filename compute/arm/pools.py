@@ -53,6 +53,11 @@ class Pools:
         except ArmNotFound:
             return Accepted(204)
 
+    def abort(self, group: str, cluster: str, name: str) -> None:
+        """Ask Azure to stop what it does with the pool."""
+        begin = self._session.clusters.agent_pools.begin_abort_latest_operation
+        accepted(lambda hook: begin(group, cluster, name, polling=False, raw_response_hook=hook))
+
     def _put(self, group: str, cluster: str, name: str, body: Any) -> Accepted:
         begin = self._session.clusters.agent_pools.begin_create_or_update
         return accepted(lambda hook: begin(group, cluster, name, body, polling=False, raw_response_hook=hook))

@@ -5,6 +5,7 @@ Detach and delete begin with what runs on the target, so `endpoints/steps` lines
 
 from __future__ import annotations
 
+from compute.steps.abort import abort_work
 from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluster
 from compute.steps.autoscaler import (
     await_autoscaler,
@@ -32,17 +33,19 @@ from compute.steps.preflight import check_create
 from compute.steps.removal import await_deleted, forget_target, settle_removal, submit_delete, verify_deleted
 from compute.steps.scale import await_scaled, settle_scaled, submit_scale
 from portal import operations
+from portal.operations import Abort
 from portal.types import OperationKind
 
 __all__ = [
-    "DELETE", "START", "await_deleted", "await_nodes", "await_power", "settle_power", "submit_power",
-    "forget_target", "settle_removal", "submit_delete", "verify_deleted", "verify_detached",
-    "watch_target",
+    "ABORT", "DELETE", "START", "abort_work", "await_deleted", "await_nodes", "await_power",
+    "forget_target", "settle_power", "settle_removal", "submit_delete", "submit_power", "verify_deleted",
+    "verify_detached", "watch_target",
 ]  # fmt: skip
 
 # Seconds that Azure usually takes for the long part, from recorded runs: from, to.
 CREATE, SCALE, POOL, DELETE = (240, 720), (180, 240), (180, 300), (600, 720)
 START, STOP, UPDATE = (240, 360), (90, 180), (60, 120)
+ABORT = 900  # seconds that a cancel waits for Azure to stop its work
 
 operations.define(
     OperationKind.COMPUTE_CREATE,
@@ -52,6 +55,7 @@ operations.define(
     (await_nodes, 900),
     (claim_cluster, 120),
     settle=settle_created,
+    abort=Abort(abort_work, ABORT, until=await_created),
 )
 operations.define(
     OperationKind.COMPUTE_ATTACH,
@@ -67,8 +71,15 @@ operations.define(
     (await_scaled, 3600, SCALE),
     (await_nodes, 900),
     settle=settle_scaled,
+    abort=Abort(abort_work, ABORT, until=await_scaled),
 )
-operations.define(OperationKind.COMPUTE_STOP, (submit_power, 600), (await_power, 3600, STOP), settle=settle_power)
+operations.define(
+    OperationKind.COMPUTE_STOP,
+    (submit_power, 600),
+    (await_power, 3600, STOP),
+    settle=settle_power,
+    abort=Abort(abort_work, ABORT, until=await_power),
+)
 operations.define(
     OperationKind.COMPUTE_AUTOSCALER,
     (check_autoscaler, 300),
@@ -76,6 +87,7 @@ operations.define(
     (await_autoscaler, 3600, UPDATE),
     (await_nodes, 900),
     settle=settle_autoscaler,
+    abort=Abort(abort_work, ABORT, until=await_autoscaler),
 )
 operations.define(
     OperationKind.POOL_ADD,

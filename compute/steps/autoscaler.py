@@ -18,6 +18,7 @@ from compute.steps.waiting import (
     arm_for,
     follow,
     forget_job,
+    has_happened,
     mark,
     patient,
     pause,
@@ -26,7 +27,7 @@ from compute.steps.waiting import (
 )
 from compute.types import ClusterView, ComputeState, Finding, PoolView
 from portal.models import Operation
-from portal.types import OperationState, Wait
+from portal.types import Wait
 
 QUOTAS = ("quota_region", "quota_family")
 
@@ -135,6 +136,6 @@ def _write(target: ComputeTarget, wish: dict[str, Any]) -> None:
 
 def settle_autoscaler(op: Operation) -> None:
     """Succeeded with the new bounds; else as before, and Failed with the reason when Azure had begun."""
-    if op.state != OperationState.SUCCEEDED:
+    if not has_happened(op):
         _write(ComputeTarget.objects.get(pk=op.input["target_id"]), op.input["before"])
     settle_change(op, "The autoscaler is as before")

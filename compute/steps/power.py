@@ -13,6 +13,7 @@ from compute.steps.waiting import (
     arm_for,
     follow,
     forget_job,
+    has_happened,
     mark,
     patient,
     pause,
@@ -22,7 +23,7 @@ from compute.steps.waiting import (
 )
 from compute.types import ClusterView, ComputeState, Power
 from portal.models import Operation
-from portal.types import OperationState, Wait
+from portal.types import Wait
 
 GOING = {Power.RUNNING.value: "starting", Power.STOPPED.value: "stopping"}
 
@@ -94,7 +95,7 @@ def _want(op: Operation, target: ComputeTarget) -> None:
 def settle_power(op: Operation) -> None:
     """Succeeded with the new power state; refused: as before; begun and failed: Failed, with the reason."""
     target = ComputeTarget.objects.get(pk=op.input["target_id"])
-    if op.state != OperationState.SUCCEEDED:
+    if not has_happened(op):
         config = power.config_with(target, op.input["power_before"])
         ComputeTarget.objects.filter(pk=target.pk).update(config=config)
     verb = "started" if op.input["power"] == Power.RUNNING else "stopped"

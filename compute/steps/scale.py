@@ -10,9 +10,12 @@ from compute.steps.waiting import (
     accept,
     arm_for,
     follow,
+    has_begun,
+    has_happened,
     mark,
     patient,
     pause,
+    settle_change,
     settled_view,
     target_of,
     view_of,
@@ -62,16 +65,9 @@ def await_scaled(op: Operation) -> Wait | None:
 
 
 def settle_scaled(op: Operation) -> None:
-    """Succeeded with the new count; refused: as before; begun and failed: Failed, with the reason."""
-    rows = ComputeTarget.objects.filter(pk=op.input["target_id"])
-    if op.state == OperationState.SUCCEEDED:
-        rows.update(state=ComputeState.SUCCEEDED, reason="")
-        return
-    reason = str((op.error or {}).get("detail", "")) or f"Scaling ended as {op.state}."
-    if op.memo.get("accepted") or op.memo.get("azure_ended"):
-        rows.update(state=ComputeState.FAILED, reason=reason)
-    else:
-        before = op.input
-        rows.update(
-            state=before["state_before"], node_count=before["node_count_before"], reason=f"Not scaled: {reason}"
-        )
+    """Succeeded with the new count; refused or aborted: the one before; begun and failed: Failed, with the reason."""
+    is_aborted = op.state == OperationState.CANCELLED and not has_happened(op)
+    if is_aborted or not has_begun(op):
+        rows = ComputeTarget.objects.filter(pk=op.input["target_id"])
+        rows.update(node_count=op.input["node_count_before"])
+    settle_change(op, "Not scaled")

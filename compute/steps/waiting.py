@@ -13,11 +13,11 @@ from compute.types import Accepted, ClusterView, ComputeState
 from portal import operations
 from portal.models import Operation
 from portal.problems import Problem, Retryable
-from portal.types import OperationState, Wait
+from portal.types import OperationKind, OperationState, Wait
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
 BUSY_PAUSE = 10.0
-CANCELLED = "Cancelled: Azure stopped what it was doing. Run it again, or delete the cluster."
+CANCELLED = "Cancelled: Azure stopped it half-way. What was wanted before is wanted again: run it again, or ask anew."
 StepFunction = Callable[[Operation], Wait | None]
 
 
@@ -99,7 +99,7 @@ def accept(op: Operation, accepted: Accepted | None) -> None:
     """Store at once that Azure took the job; None: it is under way without a URL that we know."""
     url = accepted.operation_url if accepted else ""
     pause = accepted.retry_after if accepted else None
-    operations.remember(op, accepted=True, operation_url=url, polls=0, first_pause=pause)
+    operations.remember(op, accepted=True, operation_url=url, polls=0, first_pause=pause, azure_ended="")
 
 
 def follow(op: Operation, target: ComputeTarget, arm: Arm) -> Wait | None:
@@ -154,12 +154,19 @@ def has_begun(op: Operation) -> bool:
     return bool(op.memo.get("accepted") or op.memo.get("azure_ended"))
 
 
+def has_happened(op: Operation) -> bool:
+    """Whether Azure took the job and did not end it badly, as far as we know: what was wanted is there, or will be."""
+    return bool(op.memo.get("accepted") and not op.memo.get("azure_ended"))
+
+
 def settle_change(op: Operation, words: str) -> None:
     """The end of a change of a target that was well: refused, it is as before, with `words` and why as its reason."""
     rows = ComputeTarget.objects.filter(pk=op.input["target_id"])
     reason = str((op.error or {}).get("detail", "")) or f"It ended as {op.state}."
     if op.state == OperationState.SUCCEEDED:
         rows.update(state=ComputeState.SUCCEEDED, reason="")
+    elif has_happened(op) and op.state == OperationState.CANCELLED:
+        rows.update(state=ComputeState.SUCCEEDED, reason="Cancelled after Azure had done what was asked for.")
     elif has_begun(op) and op.state == OperationState.CANCELLED:
         rows.update(state=ComputeState.CANCELED, reason=CANCELLED)
     elif has_begun(op):
@@ -174,8 +181,19 @@ def ending(op: Operation) -> tuple[ComputeState, str]:
     if op.state == OperationState.SUCCEEDED:
         return ComputeState.SUCCEEDED, ""
     if op.state == OperationState.CANCELLED:
-        return ComputeState.CANCELED, "Cancelled. What Azure has begun goes on; delete removes it."
+        return ComputeState.CANCELED, _cancelled(op)
     return ComputeState.FAILED, reason
+
+
+def _cancelled(op: Operation) -> str:
+    """What a cancelled create or attach left, and what can be done."""
+    if op.kind != OperationKind.COMPUTE_CREATE:
+        return "Cancelled. Detach it, or run it again."
+    if op.memo.get("azure_ended"):
+        return "Cancelled: Azure stopped making the cluster, and keeps what there is of it. Delete it, or run it again."
+    if op.memo.get("accepted"):
+        return "Cancelled after Azure had made the cluster, which costs. Delete it, or run it again."
+    return "Cancelled before Azure was asked for anything. Delete it, or run it again."
 
 
 def owner_mark(target: ComputeTarget) -> str:

@@ -47,7 +47,8 @@ def check_version_name(name: str) -> None:
 
 def check_target(target: ComputeTarget) -> None:
     """Only a compute target that is there and stays takes deployments."""
-    if target.state not in DEPLOYABLE:
+    is_cancelled = target.state == ComputeState.CANCELED and compute.was_made(target)  # a change of it was
+    if target.state not in DEPLOYABLE and not is_cancelled:
         raise TargetNotReady(
             f"{target.name} is {target.state}; a compute target takes deployments when it is "
             f"{ComputeState.SUCCEEDED.value}."

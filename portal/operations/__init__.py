@@ -5,12 +5,14 @@ The row is the truth; a Celery message is a doorbell that may be lost or ring tw
 
 from portal.operations.control import cancel, retry
 from portal.operations.engine import advance, due, remember
-from portal.operations.plans import define, plan_of, step_names
+from portal.operations.plans import Abort, TooLate, define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
 from portal.operations.usual import Usual, usual_times
 
 __all__ = [
+    "Abort",
     "Busy",
+    "TooLate",
     "Usual",
     "active_on",
     "advance",

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from portal import audit
 from portal.models import Operation, OperationLog
-from portal.operations.plans import Plan, Step, plan_of
+from portal.operations.plans import ABORTING, Plan, Step, TooLate, plan_of
 from portal.operations.start import ring
 from portal.problems import Problem, Retryable
 from portal.types import ACTIVE_STATES, OperationState, Wait
@@ -96,7 +96,7 @@ def _advance(op: Operation, plan: Plan) -> None:
         _write(op, state=OperationState.RUNNING, started_at=now)
     if op.is_cancel_requested and not op.is_undoing:
         return _give_up(op, plan, OperationState.CANCELLED, None)
-    steps = plan.undo if op.is_undoing else plan.steps
+    steps = plan.steps_of(op)
     if op.step >= len(steps):
         return _end(op, plan, op.memo.get("_ending", OperationState.SUCCEEDED), op.error)
     step = steps[op.step]
@@ -111,6 +111,8 @@ def _advance(op: Operation, plan: Plan) -> None:
 def _run(op: Operation, plan: Plan, step: Step) -> None:
     try:
         answer = step.function(op)
+    except TooLate as late:
+        _resume(op, step, late)
     except Problem as problem:
         _line(op, step, "failed", problem.detail)
         _give_up(op, plan, OperationState.FAILED, {**problem.as_dict(), "step": step.name})
@@ -137,6 +139,15 @@ def _go_on(op: Operation, step: Step, answer: Wait | None) -> None:
     return _release(op, 0, memo=op.memo, attempts=0, note="", step=op.step + 1, deadline_at=None)
 
 
+def _resume(op: Operation, step: Step, late: TooLate) -> None:
+    """A cancel that came too late: the operation goes on where it was."""
+    _line(op, step, "done", late.detail)
+    memo = {name: value for name, value in op.memo.items() if name not in (ABORTING, "_ending", "_failed_step")}
+    memo["warnings"] = [*memo.get("warnings", []), f"Cancelled too late: {late.detail}"]
+    back = {"is_undoing": False, "is_cancel_requested": False, "step": op.memo["_failed_step"]}
+    _release(op, 0, memo=memo, attempts=0, deadline_at=None, note="", **back)
+
+
 def _retry(op: Operation, plan: Plan, step: Step, trouble: Retryable) -> None:
     if op.attempts + 1 >= TRIES:
         failure = Problem(f"{trouble.detail} (tried {TRIES} times)")
@@ -156,11 +167,12 @@ def _release(op: Operation, seconds: float, **fields: Any) -> None:
 
 
 def _give_up(op: Operation, plan: Plan, ending: OperationState, error: dict[str, Any] | None) -> None:
-    """Go to the undo steps if there are any and we are not in them, else end here."""
-    if op.is_undoing or not plan.undo:
+    """Go to the undo steps if there are any and we are not in them, else end here. A cancel aborts outside first."""
+    aborts = ending == OperationState.CANCELLED and plan.aborts(op)
+    if op.is_undoing or not (plan.undo or aborts):
         return _end(op, plan, ending if not op.is_undoing else OperationState.FAILED, error or op.error)
     ending = OperationState.CANCELLED if ending == OperationState.CANCELLED else OperationState.ROLLED_BACK
-    memo = {**op.memo, "_ending": ending, "_failed_step": op.step}
+    memo = {**op.memo, "_ending": ending, "_failed_step": op.step, **({ABORTING: True} if aborts else {})}
     return _release(op, 0, memo=memo, is_undoing=True, step=0, attempts=0, deadline_at=None, error=error, note="")
 
 

@@ -28,14 +28,48 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Abort:
+    """How the work outside is stopped when somebody cancels before the end of the step `until`: a step like others.
+
+    It raises TooLate when that work had ended: then the operation goes on, and ends as the work did.
+    """
+
+    function: StepFunction
+    seconds: int
+    until: StepFunction
+
+
+class TooLate(Exception):
+    """What was to be aborted had ended, or cannot be stopped any more; `detail` says which."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True)
 class Plan:
     """The steps of one kind; `undo` runs when a step fails; `settle` writes the end into our rows, without I/O."""
 
     steps: tuple[Step, ...]
     undo: tuple[Step, ...] = ()
     settle: Settle | None = None
+    abort: Step | None = None
+    abort_until: int = -1
+
+    def steps_of(self, op: Operation) -> tuple[Step, ...]:
+        """Those that the operation goes through now: forward, or while undoing, the abort if it is one and the undo."""
+        if not op.is_undoing:
+            return self.steps
+        return (self.abort, *self.undo) if self.abort and op.memo.get(ABORTING) else self.undo
+
+    def aborts(self, op: Operation) -> bool:
+        """Whether a cancel now has work outside to stop."""
+        has_begun = op.step > 0 or op.deadline_at is not None
+        return self.abort is not None and has_begun and op.step <= self.abort_until
 
 
+ABORTING = "_aborting"  # in the memo, while and after work outside is stopped
 _plans: dict[str, Plan] = {}
 
 
@@ -44,13 +78,15 @@ def define(
     *steps: Words,
     undo: tuple[Words, ...] = (),
     settle: Settle | None = None,
+    abort: Abort | None = None,
 ) -> None:
     """Say what an operation of `kind` does: `(function, seconds allowed)` in order.
 
     A third member is the usual time as documented, from and to, in seconds: `(await_created, 3600, (240, 720))`.
 
     With `undo`, a failure runs those steps next and the operation ends RolledBack. `settle(op)` is called once, in the
-    transaction that ends the operation, whatever the end: it only writes rows.
+    transaction that ends the operation, whatever the end: it only writes rows. With `abort`, a cancel stops what
+    runs outside first.
     """
     if kind in _plans:
         raise ValueError(f"{kind} is defined twice")
@@ -58,6 +94,8 @@ def define(
         tuple(Step(*words) for words in steps),
         tuple(Step(*words) for words in undo),
         settle,
+        Step(abort.function, abort.seconds) if abort else None,
+        [words[0] for words in steps].index(abort.until) if abort else -1,
     )
 
 
@@ -68,5 +106,4 @@ def plan_of(kind: str) -> Plan:
 
 def step_names(op: Operation) -> list[str]:
     """The names of the steps that this operation goes through, in order; while undoing, those of the undo."""
-    plan = plan_of(op.kind)
-    return [step.name for step in (plan.undo if op.is_undoing else plan.steps)]
+    return [step.name for step in plan_of(op.kind).steps_of(op)]

@@ -298,7 +298,8 @@ class ArmDoor(Door):
             return self.answer(200, {"name": id, "status": job["phases"].pop(0)}, self.wait())
         _finish(azure, job)
         error = {"error": job["error"]} if job.get("error") else {}
-        return self.answer(200, {"name": id, "status": "Failed" if error else "Succeeded", **error})
+        word = "Canceled" if job.get("canceled") else "Failed" if error else "Succeeded"
+        return self.answer(200, {"name": id, "status": word, **error})
 
     def wait(self) -> dict[str, str]:
         return {"Retry-After": self.azure.retry_after} if self.azure.retry_after is not None else {}
@@ -320,10 +321,8 @@ class ArmDoor(Door):
         busy = there and there["properties"]["provisioningState"] not in ("Succeeded", "Failed", "Canceled")
         if rest in ("/start", "/stop") and not busy:
             return self.power(name, there, {"/start": "Running", "/stop": "Stopped"}[rest])
-        if rest == "/abort":
-            there["properties"]["provisioningState"] = "Canceled"
-            azure.changes.append(("ABORT", name))
-            return self.answer(204)
+        if rest.endswith("/abort"):
+            return self.abort(name, there, rest)
         if busy:
             return self.answer(
                 409,
@@ -353,6 +352,18 @@ class ArmDoor(Door):
         made["properties"]["provisioningState"] = "Updating" if there else "Creating"
         azure.clusters[name.lower()] = made
         return self.begin(200 if there else 201, made, {"cluster": name.lower(), "error": azure.take("late")})
+
+    def abort(self, name: str, there: Any, rest: str) -> None:
+        azure, pool = self.azure, rest.removesuffix("/abort").rpartition("/")[2]
+        azure.changes.append(("ABORT", name + rest.removesuffix("/abort")))
+        there["properties"]["provisioningState"] = "Canceled" if not pool else "Succeeded"
+        for each in there["properties"]["agentPoolProfiles"]:
+            if not pool or each["name"] == pool:
+                each["provisioningState"] = "Canceled"
+        for job in azure.operations.values():
+            if job["cluster"] == name.lower() and not job.get("done"):
+                job |= {"done": True, "phases": [], "canceled": True}
+        return self.answer(204)
 
     def power(self, name: str, there: Any, wanted: str) -> None:
         properties, word = there["properties"], {"Running": "starting", "Stopped": "stopping"}[wanted]

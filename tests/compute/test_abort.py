@@ -1,0 +1,192 @@
+"""Cancelling an operation aborts Azure's work once, and the target can be deleted or changed again."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute import steps
+from compute.models import ComputeTarget
+from portal import operations
+from portal.models import Operation
+from portal.types import ACTIVE_STATES
+from tests.compute.conftest import step_once
+
+ONE = "compute-targets/prod-1/"
+CHANGES = {
+    "scale": ({"node_count": 5}, "/agentpools/nodepool1"),
+    "stop": ({}, ""),
+    "autoscaler": ({"min_count": 3, "max_count": 6}, "/agentpools/nodepool1"),
+}
+
+
+@pytest.fixture
+def target(call, azure, run_all):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    run_all()
+    azure.changes.clear()
+    return ComputeTarget.objects.get()
+
+
+def until_accepted(op):
+    for _ in range(5):
+        step_once(op)
+        if op.memo.get("accepted"):
+            return op
+    raise AssertionError(op.memo)
+
+
+def begin(call, path, body):
+    assert call("operator", "post", f"{ONE}{path}/", body).status_code == 202
+    return until_accepted(Operation.objects.get(state__in=ACTIVE_STATES))
+
+
+def aborts(azure):
+    return [path for verb, path in azure.changes if verb == "ABORT"]
+
+
+def test_a_cancelled_create_is_aborted_once_and_can_be_run_again(call, azure, run_all, people):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    op = until_accepted(Operation.objects.get())
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, aborts(azure)) == ("Cancelled", "Canceled", [now.cluster_name])
+    assert now.reason.startswith("Cancelled: Azure stopped making the cluster")
+    steps.watch_target(now.pk)
+    now.refresh_from_db()
+    assert now.state == "Canceled"
+    shown = call("reader", "get", f"operations/{op.pk}/").data["steps"]
+    assert [(step["name"], step["state"]) for step in shown][-1] == ("abort_work", "done")
+    operations.retry(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().state) == ("Succeeded", "Succeeded")
+    assert [verb for verb, _ in azure.changes if verb in ("PUT", "ABORT")] == ["PUT", "ABORT", "PUT"]
+
+
+@pytest.mark.parametrize("path", list(CHANGES))
+def test_a_cancelled_change_is_aborted_once_and_what_was_wanted_before_is_wanted(
+    path, call, azure, run_all, people, target
+):
+    body, where = CHANGES[path]
+    op = begin(call, path, body)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, now.node_count, now.config) == ("Cancelled", "Canceled", 3, {})
+    assert "What was wanted before is wanted again" in now.reason
+    assert aborts(azure) == [f"{target.cluster_name}{where}"]
+    assert not Operation.objects.filter(state__in=ACTIVE_STATES).exists()
+    assert call("operator", "post", f"{ONE}scale/", {"node_count": 4}).status_code == 202
+    run_all()
+    assert (ComputeTarget.objects.get().state, ComputeTarget.objects.get().node_count) == ("Succeeded", 4)
+
+
+def test_a_cancelled_start_is_aborted_and_the_cluster_can_be_deleted(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}stop/", {})
+    run_all()
+    op = begin(call, "start", {})
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    now = ComputeTarget.objects.get()
+    assert (now.state, now.config, aborts(azure)) == ("Canceled", {"power": "Stopped"}, [target.cluster_name])
+    assert call("operator", "delete", ONE).status_code == 202
+    run_all()
+    assert not ComputeTarget.objects.exists()
+
+
+def test_an_abort_whose_answer_is_lost_is_sent_once(call, azure, run_all, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    azure.fail("POST", "lost")
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, len(aborts(azure))) == ("Cancelled", 1)
+
+
+def test_a_cancel_after_azure_had_ended_goes_on_and_says_so(call, azure, run_all, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["provisioningState"] = "Succeeded"
+    cluster["properties"]["agentPoolProfiles"][0]["provisioningState"] = "Succeeded"
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, now.node_count, aborts(azure)) == ("Succeeded", "Succeeded", 5, [])
+    assert op.warnings == ["Cancelled too late: Azure had ended it as Succeeded."]
+
+
+@pytest.mark.parametrize(("late", "state"), [(None, "Succeeded"), ({"code": "X", "message": "no room"}, "Failed")])
+def test_an_abort_that_azure_refuses_ends_as_azure_ends(late, state, call, azure, run_all, people, target):
+    if late:
+        azure.fail("late", late)
+    op = begin(call, "scale", {"node_count": 5})
+    refusal = {"code": "OperationNotAllowed", "message": "too late to abort", "details": None, "subcode": ""}
+    azure.fail("POST", (409, refusal))
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, aborts(azure)) == (state, state, [])
+    assert "Azure did not stop it (too late to abort" in op.warnings[0]
+    assert ("no room" in now.reason) == bool(late)
+
+
+def test_what_azure_itself_does_with_the_cluster_is_not_aborted(call, azure, run_all, people, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["provisioningState"] = "Upgrading"
+    call("operator", "post", f"{ONE}scale/", {"node_count": 5})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    step_once(op)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, now.node_count, aborts(azure)) == ("Cancelled", "Succeeded", 3, [])
+    assert now.reason == "Not scaled: It ended as Cancelled."
+
+
+def test_a_cancel_before_anything_began_asks_azure_for_nothing(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}scale/", {"node_count": 5})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    assert (azure.changes, ComputeTarget.objects.get().node_count) == ([], 3)
+
+
+def test_a_cancel_after_azures_part_keeps_what_azure_has(call, azure, run_all, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    while op.step < 2:
+        step_once(op)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state, now.node_count, aborts(azure)) == ("Cancelled", "Succeeded", 5, [])
+    assert now.reason == "Cancelled after Azure had done what was asked for."
+
+
+def test_a_cancelled_change_is_well_again_when_azure_says_so(call, azure, run_all, people, target):
+    op = begin(call, "stop", {})
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["provisioningState"] = "Succeeded"
+    steps.watch_target(target.pk)
+    assert ComputeTarget.objects.get().state == "Succeeded"
+
+
+def test_a_create_cancelled_while_its_put_is_unanswered_aborts_what_azure_began(call, azure, run_all, people):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    op = Operation.objects.get()
+    step_once(op)
+    azure.fail("PUT", "lost")
+    step_once(op)
+    assert not op.memo.get("accepted")
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, len(aborts(azure)), ComputeTarget.objects.get().state) == ("Cancelled", 1, "Canceled")
