@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Iterable
@@ -386,4 +387,5 @@ class AzureUnavailable(Problem):
 
 
 def _unavailable(trouble: Retryable) -> Problem:
-    return AzureUnavailable(f"{trouble.detail} Try again in a moment.")
+    when = f"in {math.ceil(trouble.after)} s" if trouble.after and trouble.after > 1 else "in a moment"
+    return AzureUnavailable(f"{trouble.detail} Try again {when}.")

@@ -67,3 +67,7 @@ class Retryable(Exception):
         super().__init__(detail)
         self.detail = detail
         self.after = after
+
+
+class Held(Retryable):
+    """A call that was not made, since its turn comes only `after` seconds from now: waiting for that is no try."""

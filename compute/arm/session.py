@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from compute.arm.budget import Budget
 from compute.arm.errors import ArmDenied, translated
 from portal import credentials, outbound
 from portal.problems import Invalid
@@ -134,6 +135,7 @@ class Session:
     def __init__(self, access: ArmAccess) -> None:
         self.access = access
         self.base_url = (access.endpoint or PUBLIC).rstrip("/")
+        self._budget = Budget(self.base_url, access.subscription_id, access.credential)
 
     @cached_property
     def clusters(self) -> ContainerServiceClient:
@@ -186,6 +188,7 @@ class Session:
     def _options(self) -> dict[str, Any]:
         given = self.access
         from compute.arm.pinned import policy
+        from compute.arm.spending import Spending
 
         place = outbound.place(self.base_url) if given.endpoint else None
         is_open = place is not None and place.scheme == "http"
@@ -195,6 +198,7 @@ class Session:
             "connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS,
             "connection_verify": given.ca_file or True, "logging_enable": False,
             "authentication_policy": policy(self._credential, self._scope, is_open=is_open),
+            "per_call_policies": [Spending(self._budget)],
             **(self._pinned(place) if place else {}),
         }  # fmt: skip
 

@@ -12,7 +12,7 @@ from compute.cluster import Cluster
 from compute.models import ComputeTarget
 from compute.types import ComputeState
 from portal.models import Operation
-from portal.problems import Problem, Retryable
+from portal.problems import Held, Problem, Retryable
 
 TRIES = 4
 Answer = TypeVar("Answer")
@@ -32,6 +32,8 @@ def reached(op: Operation, target: ComputeTarget, work: Callable[[Cluster], Answ
     except queries.ClusterMissing:
         op.memo["unreachable"] = True
         return None
+    except Held:
+        raise
     except (Problem, Retryable) as trouble:
         if not op.input.get("force"):
             raise

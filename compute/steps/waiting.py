@@ -12,7 +12,7 @@ from compute.models import ComputeTarget
 from compute.types import Accepted, ClusterView, ComputeState
 from portal import operations
 from portal.models import Operation
-from portal.problems import Problem, Retryable
+from portal.problems import Held, Problem, Retryable
 from portal.types import OperationKind, OperationState, Wait
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
@@ -36,6 +36,8 @@ def patient(step: StepFunction) -> StepFunction:
     def run(op: Operation) -> Wait | None:
         try:
             answer = step(op)
+        except Held:
+            raise
         except Retryable as trouble:
             return _later(op, trouble)
         except ArmBusy as busy:

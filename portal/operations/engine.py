@@ -17,7 +17,7 @@ from portal import audit
 from portal.models import Operation, OperationLog
 from portal.operations.plans import ABORTING, Plan, Step, TooLate, plan_of
 from portal.operations.start import ring
-from portal.problems import Problem, Retryable
+from portal.problems import Held, Problem, Retryable
 from portal.types import ACTIVE_STATES, OperationState, Wait
 
 log = structlog.get_logger(__name__)
@@ -111,6 +111,8 @@ def _advance(op: Operation, plan: Plan) -> None:
 def _run(op: Operation, plan: Plan, step: Step) -> None:
     try:
         answer = step.function(op)
+    except Held as turn:
+        _hold(op, step, turn)
     except TooLate as late:
         _resume(op, step, late)
     except Problem as problem:
@@ -137,6 +139,12 @@ def _go_on(op: Operation, step: Step, answer: Wait | None) -> None:
         return _release(op, answer.seconds, memo=op.memo, attempts=0, note=answer.note)
     _line(op, step, "done", "")
     return _release(op, 0, memo=op.memo, attempts=0, note="", step=op.step + 1, deadline_at=None)
+
+
+def _hold(op: Operation, step: Step, turn: Held) -> None:
+    if turn.detail != op.note:
+        _line(op, step, "line", turn.detail)
+    _release(op, turn.after or 1.0, memo=op.memo, note=turn.detail)
 
 
 def _resume(op: Operation, step: Step, late: TooLate) -> None:
