@@ -45,6 +45,8 @@ def inspect_cluster(op: Operation) -> Wait | None:
     target = target_of(op)
     mark(target, ComputeState.CREATING)
     view, findings, trouble = cluster_findings(target, arm_for(target), str(op.input.get("authorize_range") or ""))
+    if view is None and trouble is not None:  # nothing is known yet, whatever else was found
+        raise trouble
     try:
         checks.conclude(op, findings, trouble)
     except checks.PreflightFailed as failed:
@@ -88,13 +90,16 @@ def cluster_findings(target: ComputeTarget, arm: Arm, wanted: str) -> tuple[Clus
         return None, [answers["denied"]], None
     view = answers["view"]
     may = _permission(answers["rights"], target, wanted)
-    if isinstance(view, Problem | Retryable):
+    if isinstance(view, Retryable):
+        words = f"Azure could not be asked about {target.cluster_name}: {view.detail}"
+        return None, [Finding("cluster_unknown", preflight.ERROR, words, "Try again in a moment."), *may], view
+    if isinstance(view, Problem):
         words = f"Azure does not let the workspace read {target.cluster_name}: {view.detail}"
         findings = [
             Finding("cluster_unreadable", preflight.ERROR, words, "Give its identity the role Reader there."),
             *may,
         ]
-        return None, findings, view if isinstance(view, Retryable) else None
+        return None, findings, None
     there = attach_checks.existence(view, target.resource_group, target.cluster_name)
     if view is None:
         return None, there, None

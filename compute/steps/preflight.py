@@ -15,7 +15,7 @@ from compute.models import ComputeTarget
 from compute.steps.waiting import arm_for, patient, target_of, view_of
 from compute.types import Finding, Purpose, VmSize
 from portal.models import Operation, Workspace
-from portal.problems import Problem, Retryable
+from portal.problems import Held, Problem, Retryable
 from portal.types import Wait
 
 CAP_SECONDS = 15.0
@@ -66,7 +66,7 @@ def check_create(op: Operation) -> Wait | None:
 
 def conclude(op: Operation, findings: list[Finding], trouble: Retryable | None) -> None:
     """Store the findings in the operation. Raises PreflightFailed for errors, and Retryable while Azure may yet say."""
-    if trouble is not None and op.memo.get("troubles", 0) + 1 < TRIES:
+    if isinstance(trouble, Held) or (trouble is not None and op.memo.get("troubles", 0) + 1 < TRIES):
         raise trouble
     told = [finding.as_dict() for finding in findings]
     op.memo["findings"] = told

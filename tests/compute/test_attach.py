@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from compute.arm import budget
+from compute.arm.budget import Budget
 from compute.models import ComputeTarget
 from portal.models import Operation
 from tests.compute.azure import SUB, TOKEN
+from tests.compute.conftest import step_once
 
 ID = f"/subscriptions/{SUB}/resourcegroups/rg/providers/Microsoft.ContainerService/managedClusters/theirs"
 BODY = {"name": "their-1", "cluster_name": "theirs", "resource_group": "rg"}
@@ -262,3 +265,30 @@ def test_a_cluster_without_local_accounts_is_attached_with_the_workspaces_own_to
     assert not told["passes"]
     assert found["sign_in_refused"]["level"] == "error"
     assert "Azure Kubernetes Service RBAC Cluster Admin" in found["sign_in_refused"]["fix"]
+
+
+def test_an_azure_that_is_busy_or_away_is_no_refusal_of_the_cluster(call, azure, run_all):
+    azure.cluster("theirs")
+    azure.fail("GET", *[(503, b"down")] * 200)
+    assert call("operator", "post", "compute-targets/attach/", BODY).status_code == 202
+    for _ in range(12):
+        step_once(Operation.objects.get())
+    assert Operation.objects.get().state == "Running"
+    azure.faults.clear()
+    run_all()
+    assert Operation.objects.get().state == "Succeeded"
+
+
+def test_a_preflight_held_by_the_budget_waits_however_many_troubles_came_before(call, azure, run_all, monkeypatch):
+    azure.cluster("theirs")
+    assert call("operator", "post", "compute-targets/attach/", BODY).status_code == 202
+    Operation.objects.update(memo={"troubles": 9})
+    monkeypatch.setattr(budget._alone, "forget", lambda: None)
+    with_hold = Budget(azure.url, SUB, json.dumps({"kind": "static", "token": TOKEN}))
+    with_hold.learn("POST", 429, {"Retry-After": "2"})
+    for _ in range(3):
+        assert 0 < step_once(Operation.objects.get()) <= 3
+    assert Operation.objects.get().state == "Running"
+    monkeypatch.undo()
+    run_all()
+    assert Operation.objects.get().state == "Succeeded"
