@@ -50,7 +50,7 @@ class Routes:
         add("GET", _POOLS + "/{pool}/upgradeProfiles/default", self.pool_upgrades)
         add("PUT", _POOLS + "/{pool}", self.put_pool)
         add("DELETE", _POOLS + "/{pool}", self.delete_pool)
-        add("POST", _POOLS + "/{pool}/abort", self.abort)
+        add("POST", _POOLS + "/{pool}/abort", self.abort_pool)
         # The signature in the address is the right: a caller with a role on one cluster only must be able to poll.
         add("GET", _PLACE + "/operations/{operation}", self.operation, free=True)
         add("GET", _PLACE + "/operationresults/{operation}", self.operation_result, free=True)
@@ -204,6 +204,13 @@ class Routes:
         """Cancel what runs."""
         record = self._record(call)
         call.effective = self._service.abort(record["group"], record["name"])
+        return answer(None, 204)
+
+    async def abort_pool(self, call: Call) -> web.Response:
+        """Cancel what runs on a pool; what else runs on the cluster goes on."""
+        record = self._record(call)
+        pool = self._service.pool(record, call.names["pool"])["name"]
+        call.effective = self._service.abort(record["group"], record["name"], pool)
         return answer(None, 204)
 
     async def put_pool(self, call: Call) -> web.Response:

@@ -173,13 +173,16 @@ class Service:
         self.check_free(record)
         if kind in ("stop", "start"):
             records.check_power(record, f"{kind}{'p' if kind == 'stop' else ''}ing", _NO_CHANGE[kind])
+        if kind == "start":
+            pools = record["body"]["properties"]["agentPoolProfiles"]
+            self._check_quota(records.key(group, name), name, record["body"]["location"], pools)
         return self.begin(record, record["body"], kind, True, seconds=seconds)[1]
 
-    def abort(self, group: str, name: str) -> bool:
-        """Cancel what runs on the cluster; False when nothing ran."""
+    def abort(self, group: str, name: str, pool: str = "") -> bool:
+        """Cancel what runs on the cluster, or only what runs on a pool of it; False when nothing such ran."""
         record = self.record(group, name)
         operation = self.operations.get(record["operation"])
-        if operation is None or operation["status"]:
+        if operation is None or operation["status"] or (pool and operation["pool"].lower() != pool.lower()):
             return False
         task = self._tasks.pop(operation["id"], None)
         if task is not None:
@@ -218,7 +221,9 @@ class Service:
         left = int(fault.get("left", 0)) if fault else None
         others = self.pools_of(region, without=key)
         now = self._records.get(key)
-        before = now["body"]["properties"]["agentPoolProfiles"] if now else []
+        props = now["body"]["properties"] if now else {}
+        holds = props.get("powerState", {}).get("code") == "Running"  # a stopped cluster has given its vCPUs back
+        before = props["agentPoolProfiles"] if holds else []
         self.offers.check_pools(region, wanted, before)
         if fault is None and catalogue.cores(wanted) <= catalogue.cores(before):
             return
