@@ -76,6 +76,8 @@ def config(posted: Any) -> dict[str, Any]:
             (found.setdefault(group, {}) if group else found)[key] = _number(posted[field], key)
     if posted.get("node_pool", "").strip():
         found["nodePool"] = posted["node_pool"].strip()
+    if posted.get("app_insights"):
+        found["appInsightsEnabled"] = True
     if posted.get("scaling") == "fixed":
         found["numReplicas"] = _number(posted.get("replicas", ""), "numReplicas")
     else:
@@ -88,7 +90,12 @@ def config(posted: Any) -> dict[str, Any]:
 
 def kept(now: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """What a revision has and the form has no field for goes on: probes, namespace, how often the load is looked at."""
-    fields = {group or key for group, key in NUMBERS.values()} | {"numReplicas", "autoScaler", "nodePool"}
+    fields = {group or key for group, key in NUMBERS.values()} | {
+        "numReplicas",
+        "autoScaler",
+        "nodePool",
+        "appInsightsEnabled",
+    }
     rest = {key: value for key, value in now.items() if key not in fields}
     every = (now.get("autoScaler") or {}).get("refreshPeriodInSeconds")
     if every is not None and "autoScaler" in found:
@@ -130,6 +137,7 @@ def typed(revision: Any) -> dict[str, Any]:
         "entry_script": revision.entry_script, "cpu": f"{checked.cpu:g}", "memory": f"{checked.memory_gb:g}",
         "cpu_limit": _plain(checked.cpu_limit), "memory_limit": _plain(checked.memory_gb_limit),
         "gpus": _plain(checked.gpu_cores or None), "node_pool": checked.node_pool,
+        "app_insights": checked.app_insights,
         "scaling": "auto" if checked.autoscale_enabled else "fixed",
         "replicas": checked.num_replicas or 1, "min_replicas": checked.min_replicas,
         "max_replicas": checked.max_replicas, "target": checked.target_utilization,

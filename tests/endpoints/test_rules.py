@@ -232,6 +232,26 @@ def test_an_update_from_the_page_keeps_what_the_form_has_no_field_for(us: Caller
     assert newest["autoScaler"]["refreshPeriodInSeconds"] == 3
 
 
+def test_application_insights_is_a_tick_on_the_page_with_a_warning_while_the_workspace_has_none(
+    us: Caller, visitor: Client
+) -> None:
+    update = "/w/lab/services/iris/versions/v1/update/"
+    found = service(us, deployment_config={"appInsightsEnabled": True})
+    assert 'name="app_insights" checked' in visitor.get(update).content.decode()
+
+    def newest() -> dict[str, Any]:
+        return dict(us.get("services/iris/revisions/").json()["items"][0]["deployment_config"])
+
+    said = visitor.post(update, {**PAGE, "app_insights": "on"}, follow=True).content.decode()
+    assert "this workspace has no Application Insights: nothing is sent" in html.unescape(said)
+    assert newest()["appInsightsEnabled"] is True
+    finish(found)
+    Workspace.objects.update(app_insights="InstrumentationKey=x;IngestionEndpoint=https://in.example/")
+    assert "has none yet" not in visitor.get(update).content.decode()
+    visitor.post(update, PAGE)
+    assert "appInsightsEnabled" not in newest()
+
+
 def test_the_comment_of_an_update_stands_with_its_revision(us: Caller) -> None:
     service(us)
     assert us.patch("services/iris/", {"models": [], "comment": "Round two"}).status_code == 202
