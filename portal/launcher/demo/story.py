@@ -112,7 +112,11 @@ def deploy(story: Story) -> None:
         "environment": environment(story),
         "entry_script": "score.py",
         "code": {"files": {"score.py": models.SCORE}},
-        "deployment_config": {"containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.5}},
+        "deployment_config": {
+            "containerResourceRequirements": {"cpu": 0.1, "memoryInGB": 0.5},
+            # On a small machine more replicas only take the CPU that scoring needs.
+            "autoScaler": {"autoscaleEnabled": True, "minReplicas": 1, "maxReplicas": 2},
+        },
     }
     story.say("Deploying v1 to an endpoint (the first time, the registry builds the environment)")
     head = {"name": story.name, "compute_target": story.name, "version": "v1"}
