@@ -12,7 +12,7 @@ from tests.journeys.crash.house import House
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A running home after `demo --keep`."""
-    made = House(tmp_path_factory.mktemp("told") / "home")
+    made = House(tmp_path_factory.mktemp("told") / "home", measured=True)
     try:
         made.run("up", "--detach")
         made.run("demo", "--keep")
