@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compute import queries, sizes
+from compute import power, queries, sizes
 from compute.types import ComputeState
 
 if TYPE_CHECKING:
@@ -95,17 +95,13 @@ def _further(pool: NodePool) -> Paid:
     return Paid(pool.vm_size, int(pool.observed.get("count", pool.count)) if pool.is_autoscaled else pool.count)
 
 
-def _is_stopped(target: ComputeTarget) -> bool:
-    return str(target.observed.get("power_state") or "").lower() == "stopped"
-
-
 def _none(target: ComputeTarget) -> Cost | None:
     """Why nothing is counted, if so."""
     if target.state in GONE:
         return Cost(0.0, 0.0, "It is not in Azure any more: nothing is counted.")
     if not target.vm_size:
         return Cost(None, None, "Its machines were not seen yet.")
-    return Cost(0.0, 0.0, STOPPED, is_stopped=True) if _is_stopped(target) else None
+    return Cost(0.0, 0.0, STOPPED, is_stopped=True) if power.is_stopped(target) else None
 
 
 def _cost(hour: float, note: str) -> Cost:
