@@ -49,6 +49,15 @@ def fill(name: str, asked: Json, old: Json | None, *, region: str, overlay: bool
     return pool
 
 
+def merged(old: Json | None, asked: Json) -> Json:
+    """What a PUT of a pool leaves out stays as it was; an autoscaler that is switched off loses its bounds."""
+    pool = {**(old or {}), **asked}
+    if not pool.get("enableAutoScaling"):
+        for key in {"minCount", "maxCount"} - set(asked):
+            pool.pop(key, None)
+    return pool
+
+
 def _kept(name: str, asked: Json, old: Json | None) -> Json:
     """What a pool keeps as long as it lives; asking for another value is refused."""
     kept = {key: old[key] for key in _FIXED if old and old.get(key) is not None}

@@ -130,8 +130,7 @@ class Service:
         overlay = props["networkProfile"].get("networkPluginMode") == "overlay"
         record = {**record, "parked": dict(record["parked"])}
         version, given = props["kubernetesVersion"], records.parking(record, pool, dict(given), old)
-        merged = {**(old or {}), **given}
-        new = pools.fill(pool, merged, old, region=body["location"], overlay=overlay, version=version)
+        new = pools.fill(pool, pools.merged(old, given), old, region=body["location"], overlay=overlay, version=version)
         rows = [row for row in props["agentPoolProfiles"] if row["name"].lower() != pool.lower()]
         props["agentPoolProfiles"] = rows + [new] if old is None else [
             new if row["name"].lower() == pool.lower() else row for row in props["agentPoolProfiles"]

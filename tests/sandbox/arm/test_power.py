@@ -1,5 +1,7 @@
 """Start, stop and abort as AKS does them: refused where it refuses, and the power state that an abort leaves."""
 
+import time
+
 import pytest
 from cloud import GROUP, body
 
@@ -11,6 +13,7 @@ def wait(cloud, answer):
         status = cloud.ask("GET", url).json()["status"]
         if status in ("Succeeded", "Failed", "Canceled"):
             return status
+        time.sleep(0.05)
 
 
 def states(cloud):
@@ -75,3 +78,16 @@ def test_a_start_needs_the_quota_that_others_took_meanwhile(one):
     assert (left.status_code, left.json()["code"]) == (400, "ErrCode_InsufficientVCPUQuota")
     assert states(one) == ("Succeeded", "Stopped")
     assert wait(one, one.ask("POST", one.cluster("one/start"))) == "Succeeded"
+
+
+def test_an_autoscaler_that_is_switched_off_loses_its_bounds(one):
+    where = one.cluster("one/agentPools/nodepool1")
+    pool = one.ask("GET", where).json()
+    pool["properties"] |= {"enableAutoScaling": True, "minCount": 2, "maxCount": 4}
+    assert wait(one, one.ask("PUT", where, pool)) == "Succeeded"
+    off = {"properties": {"vmSize": pool["properties"]["vmSize"], "mode": "System", "enableAutoScaling": False}}
+    bad = {"properties": {**off["properties"], "minCount": 2}}
+    assert one.ask("PUT", where, bad).status_code == 400
+    assert wait(one, one.ask("PUT", where, off)) == "Succeeded"
+    now = one.ask("GET", where).json()["properties"]
+    assert (now["enableAutoScaling"], now.get("minCount"), now.get("maxCount")) == (False, None, None)
