@@ -91,7 +91,8 @@ def _powers(target: Any) -> dict[str, Any]:
     """Power and autoscaler as they are, and which of them can change now."""
     may, stopped, bounds = queries.is_changeable(target), power.is_stopped(target), power.bounds_wanted(target)
     return {
-        "is_stopped": stopped, "bounds": bounds, "bounds_typed": bounds or NO_BOUNDS, "may_power": may, "may_autoscale": may and not stopped,
+        "is_stopped": stopped, "bounds": bounds, "bounds_typed": bounds or NO_BOUNDS, "may_power": may,
+        "may_autoscale": may and not stopped,
         "may_scale": may and not stopped and not (bounds or power.bounds_seen(target)),
         "others_here": len(queries.attachments(target=target)),
     }  # fmt: skip
