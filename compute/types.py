@@ -175,11 +175,15 @@ class PoolView(PoolSpec):
 
 @dataclass(frozen=True)
 class Accepted:
-    """Azure took a long job: poll `operation_url` verbatim; empty when it was done at once."""
+    """Azure took a long job: poll `operation_url` verbatim; empty when it was done at once.
+
+    `ids` are those of Azure's answer, for its support: x_ms_request_id, x_ms_correlation_request_id.
+    """
 
     status: int
     operation_url: str = ""
     retry_after: float | None = None
+    ids: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ class Poll:
     error: str = ""
     code: str = ""
     retry_after: float | None = None
+    ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:

@@ -67,6 +67,9 @@ class OperationOut(http.Shape):
     findings = serializers.ListField(
         child=serializers.DictField(), help_text="Of the preflight: code, level, message, fix and facts of each."
     )
+    cloud_ids = serializers.DictField(
+        child=serializers.CharField(), help_text="Azure's ids of its last answer, for its support: x_ms_request_id, …"
+    )
     steps = StepOut(many=True, required=False)
 
 
@@ -245,6 +248,7 @@ def operation_json(op: Any) -> dict[str, Any]:
         "is_cancel_requested",
         "warnings",
         "findings",
+        "cloud_ids",
     )
     return {
         **{name: getattr(op, name) for name in fields},

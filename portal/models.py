@@ -165,6 +165,14 @@ class Operation(models.Model):
         return found
 
     @property
+    def cloud_ids(self) -> dict[str, str]:
+        """Azure's ids of its last answer that counted, for its support: a refusal's, else the last poll's."""
+        names = ("x_ms_request_id", "x_ms_correlation_request_id")
+        refused = {name: str(self.error[name]) for name in names if self.error and self.error.get(name)}
+        found: dict[str, str] = refused or self.memo.get("cloud_ids") or {}
+        return found
+
+    @property
     def is_active(self) -> bool:
         """Whether the job still holds its target."""
         return self.state in ACTIVE_STATES

@@ -43,6 +43,7 @@ NAV = (
     ("history", "History", "history"),
 )
 TROUBLE = ("Unhealthy", "Failed", "Unschedulable", "Missing")
+TAIL_LINES = 6  # of the running step
 ENDED_BADLY = [state for state in OperationState if state not in (*ACTIVE_STATES, OperationState.SUCCEEDED)]
 
 
@@ -240,8 +241,15 @@ def _job(op: Any, actor: Any) -> dict[str, Any]:
         "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op), "steps": steps,
         "left": queries.operation_left(op=op, steps=steps), "may_retry": op.state in ENDED_BADLY,
         "may_control": queries.may_control(actor=actor, op=op), "lines": lines,
-        "news_at": lines[-1].at if lines else op.created_at,
+        "news_at": lines[-1].at if lines else op.created_at, "tail": _tail(steps, lines),
     }  # fmt: skip
+
+
+def _tail(steps: list[dict[str, Any]], lines: list[Any]) -> list[str]:
+    """The end of what the running step wrote, when it wrote more than its note."""
+    running = next((step["name"] for step in steps if step["state"] == "running"), "")
+    found = [line.text for line in lines if line.step == running and line.event == "line" and line.text]
+    return found[-TAIL_LINES:] if len(found) > 1 else []
 
 
 @login_required

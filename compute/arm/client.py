@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from compute.arm import shape
-from compute.arm.errors import TRANSIENT, ArmNotFound, ArmRefused, body_words, retry_after, translated
+from compute.arm.errors import TRANSIENT, ArmNotFound, ArmRefused, body_words, request_ids, retry_after, translated
 from compute.arm.session import Session
 from compute.types import Accepted, ClusterSpec, ClusterView, Poll, Usage, Version, VmSize
 from portal.problems import Problem, Retryable
@@ -94,7 +94,7 @@ class Clusters:
         if response.status_code >= 400:
             raise ArmRefused(message or f"Azure answered {response.status_code} to a poll.", azure_code=code)
         silent = "InProgress" if response.status_code == 202 else "Succeeded"
-        return Poll(str(body.get("status") or silent), message, code, after)
+        return Poll(str(body.get("status") or silent), message, code, after, request_ids(response))
 
     def register(self, namespace: str) -> None:
         """Ask Azure to register a resource provider in the subscription; it takes some minutes."""
@@ -160,7 +160,7 @@ def accepted(begin: Any) -> Accepted:
         raise Problem("Azure's answer was not seen.")
     headers = seen[0].headers
     url = headers.get("Azure-AsyncOperation") or headers.get("Location") or ""
-    return Accepted(seen[0].status_code, url, retry_after(headers))
+    return Accepted(seen[0].status_code, url, retry_after(headers), request_ids(seen[0]))
 
 
 def _json(response: Any) -> dict[str, Any]:

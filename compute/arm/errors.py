@@ -77,7 +77,7 @@ def _failure(error: Any) -> Exception:
     if status in TRANSIENT:
         return Retryable(f"Azure answered {status}: {text}", after=retry_after(response.headers if response else {}))
     kind = _kind(status, code)
-    return kind(f"{text} ({code})" if code else text, azure_code=code, azure_status=status, **_ids(response))
+    return kind(f"{text} ({code})" if code else text, azure_code=code, azure_status=status, **request_ids(response))
 
 
 def _is_silence(error: BaseException) -> bool:
@@ -116,7 +116,7 @@ def unregistered(response: Any) -> ArmUnregistered | None:
     return ArmUnregistered(message, azure_code=code, namespace=named[1] if named else AKS)
 
 
-def _ids(response: Any) -> dict[str, str]:
+def request_ids(response: Any) -> dict[str, str]:
     """Azure's own request ids, for its support."""
     headers = response.headers if response is not None else {}
     names = ("x-ms-request-id", "x-ms-correlation-request-id")

@@ -101,6 +101,8 @@ def accept(op: Operation, accepted: Accepted | None) -> None:
     """Store at once that Azure took the job; None: it is under way without a URL that we know."""
     url = accepted.operation_url if accepted else ""
     pause = accepted.retry_after if accepted else None
+    if accepted and accepted.ids:
+        op.memo["cloud_ids"] = accepted.ids
     operations.remember(op, accepted=True, operation_url=url, polls=0, first_pause=pause, azure_ended="")
 
 
@@ -112,6 +114,7 @@ def follow(op: Operation, target: ComputeTarget, arm: Arm) -> Wait | None:
     url = op.memo.get("operation_url")
     if url:
         poll = arm.poll(url)
+        op.memo["cloud_ids"] = poll.ids or op.memo.get("cloud_ids", {})
         if poll.is_over:
             failed = poll.status.lower() != "succeeded"
             op.memo["azure_error"] = (poll.error or f"Azure ended it as {poll.status}.") if failed else ""

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from portal import actions
-from portal.models import ApiToken, Operation, User, Workspace
+from portal.models import ApiToken, Operation, OperationLog, User, Workspace
 from portal.types import OperationKind, OperationState, Role
 from tests import factories, page_rows
 
@@ -175,6 +175,26 @@ def test_a_running_job_is_polled_and_its_steps_have_names(visitor: Client, works
     assert "2 of 3 nodes" in text
     assert "<form" not in text
     assert "HX-Trigger" not in response
+
+
+def test_a_running_step_shows_the_end_of_what_it_wrote(visitor: Client, workspace: Workspace, owner: User) -> None:
+    op = make_job(workspace, owner, OperationState.RUNNING, note="Building")
+    for number in range(9):
+        now = timezone.now()
+        OperationLog.objects.create(operation=op, at=now, step="await_scaled", event="line", text=f"Step {number}/9")
+    text = visitor.get(f"/w/lab/operations/{op.pk}/live/?poll=1").content.decode()
+    tail = text.partition("console tail")[2].partition("</span>")[0]
+    assert ("Step 8/9" in tail, "Step 3/9" in tail, "Step 2/9" in tail) == (True, True, False)
+
+
+def test_azures_request_ids_are_on_the_page_and_in_rest(visitor: Client, workspace: Workspace, owner: User) -> None:
+    ids = {"x_ms_request_id": "req-1", "x_ms_correlation_request_id": "cor-1"}
+    op = make_job(workspace, owner, OperationState.RUNNING, memo={"cloud_ids": ids})
+    text = visitor.get(f"/w/lab/operations/{op.pk}/").content.decode()
+    assert [word for word in ("request ids", "req-1", "cor-1") if word not in text] == []
+    assert visitor.get(f"/api/v1/workspaces/lab/operations/{op.pk}/").json()["cloud_ids"] == ids
+    op.error = {"detail": "no", "x_ms_request_id": "req-2"}
+    assert op.cloud_ids == {"x_ms_request_id": "req-2"}
 
 
 def test_polling_ends_with_286_when_the_job_has_ended(visitor: Client, workspace: Workspace, owner: User) -> None:
