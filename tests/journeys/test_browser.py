@@ -22,7 +22,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
 PAGES = (
-    "", "compute/", "compute/prod-1/", "new/compute/", "models/", "models/iris/3/", "new/model/", "environments/",
+    "", "compute/", "compute/prod-1/", "new/compute/", "new/pool/prod-1/", "models/", "models/iris/3/", "new/model/",
+    "environments/",
     "environments/sklearn/1/", "new/environment/", "services/", "services/churn/", "services/fraud/", "new/endpoint/",
     "endpoints/", "endpoints/iris/", "endpoints/iris/versions/v2/", "endpoints/iris/add/", "operations/", "history/",
     "search/?q=i",
@@ -228,6 +229,21 @@ def test_below_the_floor_the_slider_names_the_smallest_count(inside: Page, porta
     expect(inside.locator("[data-sum]")).to_contain_text("Too few: FastProd needs at least 3")
     inside.get_by_label("DevTest").check()
     expect(inside.locator("[data-sum]")).not_to_contain_text("Too few")
+
+
+def test_the_form_of_a_node_pool_tells_what_its_nodes_come_to_and_scales_from_the_page(
+    inside: Page, portal: str
+) -> None:
+    inside.goto(portal + "new/pool/prod-1/")
+    inside.select_option("#vm_size", "Standard_NC4as_T4_v3")
+    inside.locator("#count").fill("2")
+    expect(inside.locator("[data-sum]")).to_contain_text("2 × 4 vCPUs = 8 vCPUs, 56 GB")
+    expect(inside.locator("[data-sum]")).not_to_contain_text("Too few")
+    inside.goto(portal + "compute/prod-1/")
+    inside.get_by_text("Change gpu1").click()
+    inside.locator("#max-gpu1").fill("5")
+    inside.get_by_role("button", name="Scale gpu1").click()
+    expect(inside.locator("#pool-rows")).to_contain_text("0 to 5, by load")
 
 
 def test_an_operation_opens_in_a_drawer_and_goes_on_moving_there(inside: Page, portal: str) -> None:
