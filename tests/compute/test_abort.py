@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.utils import timezone
 
 from compute import steps
 from compute.models import ComputeTarget
 from portal import operations
 from portal.models import Operation
+from portal.operations import engine
 from portal.types import ACTIVE_STATES
 from tests.compute.conftest import step_once
 
@@ -190,3 +192,40 @@ def test_a_create_cancelled_while_its_put_is_unanswered_aborts_what_azure_began(
     run_all()
     op.refresh_from_db()
     assert (op.state, len(aborts(azure)), ComputeTarget.objects.get().state) == ("Cancelled", 1, "Canceled")
+
+
+class Killed(BaseException):
+    """Nothing of ours catches this, as nothing catches SIGKILL."""
+
+
+@pytest.mark.parametrize("moment", ["_run", "remember", "_go_on"])
+@pytest.mark.parametrize("path", list(CHANGES))
+def test_a_worker_killed_while_it_aborts_leaves_one_abort_and_no_lock(
+    path, moment, call, azure, run_all, people, target, monkeypatch
+):
+    body, where = CHANGES[path]
+    op = begin(call, path, body)
+    operations.cancel(op=op, actor=people["operator"])
+    step_once(op)
+    home = operations if moment == "remember" else engine
+    real, deaths = getattr(home, moment), []
+
+    def deadly(*args, **kwargs):
+        if not deaths:
+            deaths.append(1)
+            raise Killed
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(home, moment, deadly)
+    for _ in range(5):
+        Operation.objects.filter(pk=op.pk).update(due_at=timezone.now(), leased_until=None)
+        try:
+            operations.advance(str(op.pk))
+        except Killed:
+            break
+    Operation.objects.filter(pk=op.pk).update(leased_until=None)
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, deaths) == ("Cancelled", [1])
+    assert aborts(azure) == [f"{target.cluster_name}{where}"]
+    assert not Operation.objects.filter(state__in=ACTIVE_STATES).exists()

@@ -17,9 +17,22 @@ from portal.types import ACTIVE_STATES, OperationKind
 KINDS = {
     OperationKind.COMPUTE_CREATE: 1,
     OperationKind.COMPUTE_SCALE: 1,
+    OperationKind.COMPUTE_STOP: 1,
+    OperationKind.COMPUTE_START: 1,
+    OperationKind.COMPUTE_AUTOSCALER: 1,
     OperationKind.COMPUTE_ATTACH: 0,
     OperationKind.COMPUTE_DELETE: 1,
     OperationKind.COMPUTE_DETACH: 0,
+}
+
+
+CHANGES = ("PUT", "DELETE", "STARTING", "STOPPING")
+
+
+POWER = {
+    OperationKind.COMPUTE_STOP: ("stop", {}),
+    OperationKind.COMPUTE_START: ("start", {}),
+    OperationKind.COMPUTE_AUTOSCALER: ("autoscaler", {"min_count": 3, "max_count": 6}),
 }
 
 
@@ -37,8 +50,14 @@ def begin(kind, call, azure, run_all):
     if kind == OperationKind.COMPUTE_CREATE:
         return
     run_all()
+    if kind == OperationKind.COMPUTE_START:
+        call("operator", "post", "compute-targets/one/stop/", {})
+        run_all()
     azure.changes.clear()
-    if kind == OperationKind.COMPUTE_SCALE:
+    if kind in POWER:
+        path, body = POWER[kind]
+        call("operator", "post", f"compute-targets/one/{path}/", body)
+    elif kind == OperationKind.COMPUTE_SCALE:
         call("operator", "post", "compute-targets/one/scale/", {"node_count": 5})
     elif kind == OperationKind.COMPUTE_DETACH:
         call("operator", "post", "compute-targets/one/detach/", {})
@@ -78,7 +97,7 @@ def test_a_worker_killed_at_every_step_ends_rightly_with_each_change_once(
     assert op.state == "Succeeded", op.error
     least = range(len(plan_of(kind).steps)) if moment != "after the commit" else range(1, len(plan_of(kind).steps))
     assert killed >= set(least)
-    counts = Counter(verb for verb, _ in azure.changes if verb in ("PUT", "DELETE"))
+    counts = Counter(verb for verb, _ in azure.changes if verb in CHANGES)
     assert sum(counts.values()) == KINDS[kind]
     gone = kind in (OperationKind.COMPUTE_DELETE, OperationKind.COMPUTE_DETACH)
     assert ComputeTarget.objects.filter(state="Succeeded").exists() is not gone
@@ -86,7 +105,7 @@ def test_a_worker_killed_at_every_step_ends_rightly_with_each_change_once(
 
 
 @pytest.mark.parametrize(
-    "kind", [OperationKind.COMPUTE_CREATE, OperationKind.COMPUTE_SCALE, OperationKind.COMPUTE_DELETE]
+    "kind", [OperationKind.COMPUTE_CREATE, OperationKind.COMPUTE_SCALE, OperationKind.COMPUTE_DELETE, *POWER]
 )
 def test_a_worker_killed_before_it_could_note_azures_answer_looks_instead_of_asking_again(
     kind, call, azure, run_all, monkeypatch
@@ -112,4 +131,4 @@ def test_a_worker_killed_before_it_could_note_azures_answer_looks_instead_of_ask
     run_all()
     op.refresh_from_db()
     assert (op.state, deaths) == ("Succeeded", [1])
-    assert len([verb for verb, _ in azure.changes if verb in ("PUT", "DELETE")]) == 1
+    assert len([verb for verb, _ in azure.changes if verb in CHANGES]) == 1
