@@ -51,9 +51,10 @@ def _pool(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def _network(options: dict[str, Any]) -> dict[str, Any]:
-    network = {"networkPlugin": "azure", "loadBalancerSku": "standard"}
+    """With an engine that keeps network policies: without one pods could reach replicas past the gateway's keys."""
+    network = {"networkPlugin": "azure", "loadBalancerSku": "standard", "networkPolicy": "azure"}
     if options.get("network_mode") != "flat":
-        network["networkPluginMode"] = "overlay"
+        network |= {"networkPluginMode": "overlay", "networkDataplane": "cilium", "networkPolicy": "cilium"}
     for ours, azures in (("service_cidr", "serviceCidr"), ("dns_service_ip", "dnsServiceIP")):
         if options.get(ours):
             network[azures] = options[ours]

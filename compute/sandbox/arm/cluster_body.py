@@ -22,6 +22,7 @@ _REPLACED = ("apiServerAccessProfile", "autoScalerProfile", "autoUpgradeProfile"
 _FIXED = ("serviceCidr", "dnsServiceIP", "podCidr", "networkPlugin", "loadBalancerSku")
 _NETWORK = {
     "networkPlugin": ("azure", "kubenet", "none"), "networkPluginMode": ("overlay",),
+    "networkDataplane": ("azure", "cilium"), "networkPolicy": ("none", "azure", "calico", "cilium"),
     "loadBalancerSku": ("standard", "basic"),
     "outboundType": ("loadBalancer", "userDefinedRouting", "managedNATGateway"),
 }  # fmt: skip
@@ -148,6 +149,7 @@ def _network(given: Any, before: Json | None) -> Json:
         network.setdefault("podCidr", "10.244.0.0/16")
     for key, allowed in _NETWORK.items():
         _choose(network, key, allowed)
+    _check_cilium(network)
     if network["loadBalancerSku"] == "standard" and network["outboundType"] == "loadBalancer":
         network.setdefault("loadBalancerProfile", {"managedOutboundIPs": {"count": 1}})
     _check_addresses(network)
@@ -155,6 +157,16 @@ def _network(given: Any, before: Json | None) -> Json:
         if before is not None and network.get(key) != before.get(key):
             _refuse_change(f"networkProfile.{key}", before.get(key))
     return network
+
+
+def _check_cilium(network: Json) -> None:
+    """Cilium is a data plane of Azure's plugin; its policies need it, and it keeps no others."""
+    plane, policy = network.get("networkDataplane"), network.get("networkPolicy")
+    if plane == "cilium" and network["networkPlugin"] != "azure":
+        raise invalid("networkDataplane cilium requires networkPlugin azure.", "networkProfile.networkDataplane")
+    if (policy == "cilium") != (plane == "cilium") and policy not in (None, "none"):
+        words = f"networkPolicy {policy} cannot be used with networkDataplane {plane or 'azure'}."
+        raise invalid(words, "networkProfile.networkPolicy")
 
 
 def _choose(network: Json, key: str, allowed: tuple[str, ...]) -> None:

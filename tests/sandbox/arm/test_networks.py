@@ -51,6 +51,9 @@ REFUSED = [
     (within("net/subnets/wide", 2, {"serviceCidr": "10.20.0.0/20", "dnsServiceIP": "10.20.0.10"}), 400,
      "ServiceCidrOverlapExistingSubnetsCidr", "conflicted with an existing subnet CIDR 10.20.0.0/20"),
     (within("net/subnets/wide", 2, {"podCidr": "10.20.0.0/16"}), 400, "NetworkProfileCIDROverlapVNET", "10.20.0.0/16"),
+    (within("net/subnets/wide", 2, {"networkPolicy": "cilium"}), 400, "InvalidParameter", "networkDataplane azure"),
+    (within("net/subnets/wide", 2, {"networkDataplane": "cilium", "networkPolicy": "azure"}), 400, "InvalidParameter",
+     "networkDataplane cilium"),
 ]  # fmt: skip
 
 
