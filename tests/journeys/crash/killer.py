@@ -17,7 +17,7 @@ from portal.operations import engine
 from portal.types import ACTIVE_STATES
 
 CHANGING = ("PUT", "POST", "PATCH", "DELETE")
-ARM_CHANGES = ("put_cluster", "scale", "authorize", "delete", "abort", "build_start")
+ARM_CHANGES = ("put_cluster", "scale", "start", "stop", "authorize", "delete", "abort", "build_start")
 SECONDS = 120  # for one operation
 MOMENTS = ("before the step", "after a change outside", "between call and commit", "after the commit")
 
