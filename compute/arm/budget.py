@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ from portal.problems import Held
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 LONGEST_HOLD, USUAL_HOLD = 3600.0, 10.0  # seconds; what no Retry-After says waits the usual time
+EARLY = 0.06  # seconds that the engine may come too early
+LATE = 120.0  # seconds after which a turn that nobody took is over
 KEPT_SECONDS = 2 * int(LONGEST_HOLD)
 AWAY_SECONDS = 5.0  # how long a cache that failed is not asked
 AWAY_SHARE = 1 / 8  # of the budget, for each process that has to count alone
@@ -54,27 +56,22 @@ LIMITS = {
 
 @dataclass
 class Bucket:
-    """What is left of one kind at the moment `at`. Who has to wait is given a turn; `turn` is the next free one."""
+    """What is left of one kind at the moment `at`; below 0 it is lent to those who wait, each with its own turn."""
 
     left: float
     at: float
     held_until: float = 0.0
-    turn: float = 0.0
+    waiting: dict[str, float] = field(default_factory=dict)
 
     def refill(self, limit: Limit, now: float) -> None:
-        """Let flow back what did since."""
+        """Let flow back what did since, and forget who did not come back."""
         self.left = min(limit.burst, self.left + max(0.0, now - self.at) * limit.per_second)
         self.at = now
+        self.waiting = {who: turn for who, turn in self.waiting.items() if max(turn, self.held_until) > now - LATE}
 
     def free_at(self, limit: Limit, now: float) -> float:
         """When the next request may go."""
         return max(self.held_until, now if self.left >= 1 else now + (1 - self.left) / limit.per_second)
-
-    def queue(self, limit: Limit, now: float) -> float:
-        """The next free turn, now taken: those who wait do not all come back at once."""
-        mine = max(self.turn, self.free_at(limit, now))
-        self.turn = mine + 1 / limit.per_second
-        return mine
 
 
 Buckets = dict[str, Bucket]
@@ -85,14 +82,23 @@ def kind_of(method: str) -> str:
     return {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(method, "writes")
 
 
-def spend(buckets: Buckets, kind: str, now: float, share: float = 1.0) -> float:
-    """Take one request, 0 seconds to wait; or take none, and say in how many seconds its turn is."""
+def spend(buckets: Buckets, kind: str, now: float, *, who: str = "", share: float = 1.0) -> float:
+    """Take one request, 0 seconds to wait; or take none, and say in how many seconds it may go.
+
+    An operation, `who`, is lent its request then: nobody who comes later is served before it.
+    """
     limit = Limit(max(1.0, LIMITS[kind].burst * share), LIMITS[kind].per_second * share)
     bucket = buckets.setdefault(kind, Bucket(limit.burst, now))
     bucket.refill(limit, now)
-    if bucket.free_at(limit, now) > now:
-        return bucket.queue(limit, now) - now
-    bucket.left -= 1
+    turn = bucket.waiting.get(who)
+    free_at = bucket.free_at(limit, now) if turn is None else max(turn, bucket.held_until)
+    if free_at > now:
+        if who and turn is None:
+            bucket.waiting[who] = free_at
+            bucket.left -= 1
+        return free_at - now
+    if bucket.waiting.pop(who, None) is None:
+        bucket.left -= 1
     return 0.0
 
 
@@ -105,7 +111,7 @@ def hold(buckets: Buckets, kind: str, now: float, seconds: float) -> None:
 def lower(buckets: Buckets, kind: str, now: float, remaining: float) -> None:
     """Believe Azure when it has less for us than we counted: others use the same subscription."""
     bucket = buckets.setdefault(kind, Bucket(LIMITS[kind].burst, now))
-    bucket.left = min(bucket.left, remaining)
+    bucket.left = min(bucket.left, remaining - len(bucket.waiting))
 
 
 class Budget:
@@ -117,14 +123,14 @@ class Budget:
 
     def take(self, method: str) -> None:
         """Before a request. Raises OutOfBudget when it has to wait for its turn."""
-        kind = kind_of(method)
-        wait = _change(self._key, lambda buckets, now, share: spend(buckets, kind, now, share))
+        kind, who = kind_of(method), str(structlog.contextvars.get_contextvars().get("operation", ""))
+        wait = _change(self._key, lambda buckets, now, share: spend(buckets, kind, now, who=who, share=share))
         if wait > 0:
             limit = LIMITS[kind]
             raise OutOfBudget(
                 f"Azure takes no more {kind} in this subscription for now ({limit.burst:.0f} at once and "
                 f"{limit.per_second:.0f} a second, none after a 429 until its Retry-After): waiting for our turn.",
-                after=wait,
+                after=wait + (EARLY if who else 0),
             )
 
     def learn(self, method: str, status: int, headers: Any) -> None:
