@@ -13,6 +13,7 @@ from aiohttp import web
 from compute.sandbox.arm import trouble
 from compute.sandbox.arm.actions import Need, need
 from compute.sandbox.arm.errors import ArmError, gateway
+from compute.sandbox.arm.limits import Limits
 from compute.sandbox.arm.providers import Providers
 from compute.sandbox.entra.gate import HOME, Gate
 from compute.sandbox.entra.rights import Caller
@@ -70,7 +71,7 @@ class Door:
 
     def __init__(self, gate: Gate, subscription: str, faults: Faults, log: RequestLog, providers: Providers) -> None:
         self._gate, self._subscription, self._faults, self._log = gate, subscription, faults, log
-        self._providers = providers
+        self._providers, self._limits = providers, Limits()
         self._routes: list[tuple[str, re.Pattern[str], Handler, Need | None]] = []
 
     def add(self, methods: str, path: str, handler: Handler, *, free: bool = False) -> None:
@@ -94,7 +95,8 @@ class Door:
             answer = plain.response
         who = "arm" if call.caller is HOME else call.caller.client_id
         self._log.add(request.method, request.path, answer.status, effective=call.effective, user=who)
-        for key, value in self._headers(request, started).items():
+        counted = dict([self._limits.header(call.caller.client_id, request.method)]) if answer.status != 401 else {}
+        for key, value in {**self._headers(request, started), **counted}.items():
             answer.headers[key] = value
         if answer.status < 300 and self._drop(call, "after"):
             self._hang_up(request)
@@ -113,6 +115,7 @@ class Door:
         if call.names.get("sub", self._subscription).lower() != self._subscription.lower():
             words = f"The subscription '{call.names['sub']}' could not be found."
             raise gateway(404, "SubscriptionNotFound", words)
+        trouble.throttle(self._limits.take(call.caller.client_id, request.method), match["access"])
         if (request.content_length or 0) > _MOST_BYTES:
             raise gateway(413, "RequestContentTooLarge", f"The request has more than {_MOST_BYTES} bytes.")
         if self._drop(call, "before"):
@@ -154,11 +157,9 @@ class Door:
     def _headers(request: web.Request, started: float) -> dict[str, str]:
         asked = request.headers.get("x-ms-client-request-id", "")
         correlation = asked if re.fullmatch(r"[\w-]{1,64}", asked) else str(uuid.uuid4())
-        kind = {"GET": "reads", "HEAD": "reads", "DELETE": "deletes"}.get(request.method, "writes")
         return {
             "x-ms-request-id": str(uuid.uuid4()), "x-ms-correlation-request-id": correlation,
             "x-ms-client-request-id": correlation, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff",
-            f"x-ms-ratelimit-remaining-subscription-global-{kind}": "3748",
             "Server-Timing": f"app;dur={(time.monotonic() - started) * 1000:.1f}",
         }  # fmt: skip
 

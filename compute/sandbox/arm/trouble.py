@@ -1,6 +1,7 @@
 """What goes wrong at the front door when it is asked to: slow, throttled, unavailable, dropped, an old token."""
 
 import asyncio
+import math
 from typing import Any
 
 from aiohttp import web
@@ -50,6 +51,12 @@ async def strike(faults: Faults, match: Json) -> None:
         _unavailable(down)
     if match["target"] == "operation" and faults.take("arm.operation_gone", **match):
         raise gateway(404, "NotFound", "The operation was not found.")
+
+
+def throttle(seconds: float, access: str) -> None:
+    """429 when a request came `seconds` too early for the principal's bucket."""
+    if seconds > 0:
+        raise _throttled({"retry_after": math.ceil(seconds)}, access)
 
 
 def _throttled(fault: Json, access: str) -> ArmError:
