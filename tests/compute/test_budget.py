@@ -148,8 +148,8 @@ def test_processes_share_one_bucket_in_the_cache(shared: str) -> None:
     command = [sys.executable, "-c", MANY]
     running = [subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     taken = [int(process.communicate(timeout=60)[0]) for process in running]
-    assert 200 <= sum(taken) <= 200 + 10 * (time.monotonic() - began) + 1
-    assert granted(Budget("https://azure", "sub", "secret")) < 20
+    here = granted(Budget("https://azure", "sub", "secret"))
+    assert 200 <= sum(taken) + here <= 200 + 10 * (time.monotonic() - began) + 1
 
 
 def test_each_credential_has_a_bucket_of_its_own_as_in_azure() -> None:
