@@ -14,10 +14,10 @@ from django.views.decorators.http import require_POST, require_safe
 from compute import actions, cost, forms, pool_table, power, queries, sizes
 from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
-from portal import pages
+from portal import operations, pages
 from portal import queries as portal
 from portal.problems import Problem
-from portal.types import Role
+from portal.types import OperationKind, Role
 
 SORTS = {"name": ("name", "pk"), "newest": ("-created_at", "-pk")}
 SLIDER_TOP = 20
@@ -198,7 +198,8 @@ def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
     """The form that creates a cluster."""
     actor = pages.actor(request)
     home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
-    context = {**sizes_context(home, request), "workspace": home, "typed": {}}
+    usual = operations.usual_total(OperationKind.COMPUTE_CREATE)
+    context = {**sizes_context(home, request), "workspace": home, "typed": {}, "usual": usual}
     if request.method != "POST":
         return render(request, "compute/create.html", context)
     wish: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from portal.operations.control import cancel, retry
 from portal.operations.engine import advance, due, remember
 from portal.operations.plans import Abort, TooLate, define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
-from portal.operations.usual import Usual, usual_times
+from portal.operations.usual import Usual, usual_times, usual_total
 
 __all__ = [
     "Abort",
@@ -26,4 +26,5 @@ __all__ = [
     "start",
     "step_names",
     "usual_times",
+    "usual_total",
 ]

@@ -39,6 +39,12 @@ def usual_times(kind: str) -> dict[str, Usual]:
     return found
 
 
+def usual_total(kind: str) -> tuple[float, float] | None:
+    """The usual seconds of all steps of a kind, from and to; None where nothing is known."""
+    known = usual_times(kind).values()
+    return (sum(each.low for each in known), sum(each.high for each in known)) if known else None
+
+
 def _documented(kind: str) -> dict[str, Usual]:
     return {step.name: Usual(*step.usual) for step in plan_of(kind).steps if step.usual is not None}
 

@@ -61,6 +61,13 @@ def test_from_five_on_the_median_and_the_ninth_tenth_of_our_own_count(
         operations.usual_times(KIND)
 
 
+def test_the_form_of_a_cluster_says_how_long_it_usually_takes(
+    client: Client, workspace: Workspace, owner: User
+) -> None:
+    client.force_login(owner)
+    assert b"It usually takes 4 to 12 min, and" in client.get("/w/lab/new/compute/").content
+
+
 def page(client: Client, op: Operation) -> str:
     return client.get(f"/w/lab/operations/{op.pk}/").content.decode()
 
