@@ -116,7 +116,7 @@ def refuse_if_stopped(target: ComputeTarget, then: str) -> None:
     """Say so before anything waits for a cluster that does not answer; `then` is what a start helps. Raises
     ClusterStopped (409).
     """
-    if power.is_stopped(target):
+    if power.is_stopped(target) and target.state != ComputeState.MISSING:
         raise ClusterStopped(f"{target.name} is stopped; {then}. Start it first.")
 
 

@@ -27,8 +27,7 @@ def watch_target(target_id: int) -> None:
     try:
         arm = arm_for(target)
         view = view_of(target, arm)
-        if view is not None:
-            target.observed["power_state"] = view.power_state
+        _note_power(target, view)
         has_group = view is not None or arm.resource_group(target.resource_group)
         nodes = _nodes(target, view)
     except (Problem, Retryable) as trouble:
@@ -44,6 +43,13 @@ def watch_target(target_id: int) -> None:
     if changed and not operations.active_on(target.ref):
         rows = ComputeTarget.objects.filter(pk=target.pk, state=target.state, generation=target.generation)
         rows.update(state=state, reason=reason)
+
+
+def _note_power(target: ComputeTarget, view: ClusterView | None) -> None:
+    """At once, so that a cluster that others started is looked into; one that is gone has no power state."""
+    target.observed.pop("power_state", None)
+    if view is not None:
+        target.observed["power_state"] = view.power_state
 
 
 def _nodes(target: ComputeTarget, view: ClusterView | None) -> list[dict[str, object]] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from compute import queries as compute
 from compute.models import ComputeTarget
 from deployments import actions as deployments
 from deployments.types import DeploymentSpec
@@ -168,7 +169,10 @@ def _described(endpoint: Endpoint) -> dict[str, Any]:
 
 @transaction.atomic
 def endpoint_delete(*, endpoint: Endpoint, actor: User) -> Operation:
-    """Take a service or endpoint off the gateway, let requests end, and remove its replicas."""
+    """Take a service or endpoint off the gateway, let requests end, and remove its replicas. Raises Busy or
+    ClusterStopped (409).
+    """
+    compute.refuse_if_stopped(endpoint.compute_target, f"{endpoint.name} can be deleted when it runs")
     kind = OperationKind.SERVICE_DELETE if endpoint.kind == EndpointKind.SERVICE else OperationKind.ENDPOINT_DELETE
     op = operations.start(kind=kind, on=endpoint, actor=actor, endpoint_id=endpoint.pk)
     before = rows.told([row.traffic() for row in endpoint.versions.select_related("deployment")])

@@ -57,7 +57,8 @@ def check_target(target: ComputeTarget) -> None:
 
 
 def lock(endpoint: Endpoint, generation: int | None) -> list[EndpointVersion]:
-    """Take the next generation and the versions' rows. Raises Stale (412) with the present split."""
+    """Take the next generation and the rows of versions. Raises Stale (412) with the split, ClusterStopped (409)."""
+    compute.refuse_if_stopped(endpoint.compute_target, f"{endpoint.name} can change when it runs")
     wanted = Endpoint.objects.filter(pk=endpoint.pk)
     if generation is not None:
         wanted = wanted.filter(generation=generation)

@@ -335,3 +335,31 @@ def test_no_version_on_a_missing_cluster_is_said_to_take_traffic(us: Caller, tar
     rows = us.get("endpoints/iris/").json()["versions"]
     assert [row["effective_share"] for row in rows.values()] == [0, 0]
     assert found.versions.count() == 2
+
+
+def test_what_a_stopped_cluster_serves_cannot_change_until_it_runs(us: Caller, visitor: Client) -> None:
+    endpoint(us, "b")
+    generation = us.get("endpoints/iris/").json()["generation"]
+    ComputeTarget.objects.update(observed={"power_state": "Stopped"})
+    before, split = everything(), {"generation": generation, "versions": {"b": {"traffic_percentile": 10}}}
+    for answer, words in (
+        (us.post("services/", body(name="late")), "it takes deployments when it runs"),
+        (us.patch("endpoints/iris/traffic/", split), "iris can change when it runs"),
+        (us.delete("endpoints/iris/"), "iris can be deleted when it runs"),
+        (us.get("endpoints/iris/logs/"), "it answers when it runs"),
+    ):
+        detail = f"aks is stopped; {words}. Start it first."
+        assert (answer.status_code, answer.json()["detail"]) == (409, detail)
+    page = html.unescape(visitor.post("/w/lab/new/service/", {**PAGE, "name": "late"}).content.decode())
+    assert "aks is stopped; it takes deployments when it runs. Start it first." in page
+    assert everything() == before
+
+
+def test_no_version_on_a_stopped_cluster_is_said_to_take_traffic(us: Caller, target: ComputeTarget) -> None:
+    endpoint(us, "b")
+    EndpointVersion.objects.update(hosts=1)
+    gateway = Gateway.objects.create(compute_target=target, state=GatewayState.READY, probe_secret="s", tls_key="k")
+    ComputeTarget.objects.filter(pk=target.pk).update(observed={"power_state": "Stopped"})
+    numbers.look(gateway.pk)
+    rows = us.get("endpoints/iris/").json()["versions"]
+    assert [row["effective_share"] for row in rows.values()] == [0, 0]
