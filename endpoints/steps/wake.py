@@ -17,23 +17,23 @@ PATIENCE = 600  # seconds; what is not up by then may never have been
 
 
 def await_answers(op: Operation) -> Wait | None:
-    """Wait until the gateway and every version that is loaded have a ready replica; name in a warning what has none."""
+    """Wait until the gateway and every version that is loaded have a ready replica; a warning names what has none."""
     target = ComputeTarget.objects.select_related("workspace").get(pk=op.input["target_id"])
     row = Gateway.objects.select_related("compute_target__workspace").filter(compute_target=target).first()
     if row is None or row.state == GatewayState.ABSENT:
         return None
-    is_late = time.time() > op.memo.setdefault("waking_since", time.time()) + PATIENCE
-    wait = install.gateway_is_up(compute.open_cluster(target), row)
-    if wait is not None:
+    wait = install.gateway_is_up(compute.open_cluster(target), row) or _replicas(target)
+    if wait is None or time.time() < op.memo.setdefault("waking_since", time.time()) + PATIENCE:
         return wait
+    words = f"Not answering yet ({wait.note}). The pages of what runs here say why."
+    op.memo["warnings"] = [*op.memo.get("warnings", []), words]
+    return None
+
+
+def _replicas(target: ComputeTarget) -> Wait | None:
     deployments.observe_target(target.pk)
     silent = _silent(target)
-    if silent and not is_late:
-        return Wait(1, f"Waiting for {', '.join(silent)} to answer again")
-    if silent:
-        words = f"Not answering yet: {', '.join(silent)}. Their pages say why."
-        op.memo["warnings"] = [*op.memo.get("warnings", []), words]
-    return None
+    return Wait(1, f"Waiting for {', '.join(silent)} to answer again") if silent else None
 
 
 def _silent(target: ComputeTarget) -> list[str]:

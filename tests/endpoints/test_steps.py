@@ -23,7 +23,7 @@ from deployments import manifests
 from deployments.models import Deployment
 from endpoints import actions, gateway, queries
 from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, TrafficSample
-from endpoints.steps import install, numbers, picture, publish, removal, versions
+from endpoints.steps import install, numbers, picture, publish, removal, versions, wake
 from endpoints.types import AuthMode, EndpointKind, Slot, VersionChange
 from portal import operations
 from portal.models import Operation, User, Workspace
@@ -714,3 +714,47 @@ def test_any_step_of_a_create_may_run_twice(
         for _ in range(2):
             run(step.function, op)
     assert kube.score("iris", us.post("services/iris/keys/").json()["primary"])[0] == 200
+
+
+def woken(target: ComputeTarget) -> Operation:
+    given = {"target_id": target.pk}
+    kind = OperationKind.COMPUTE_START
+    return Operation(workspace=target.workspace, kind=kind, target_ref=target.ref, target_name=target.name, input=given)
+
+
+def test_a_start_waits_until_the_gateway_and_what_it_served_are_back(
+    up: Endpoint, kube: Kube, target: ComputeTarget
+) -> None:
+    op = woken(target)
+    kube.stop_envoy()
+    Deployment.objects.update(wanted_replicas=1, ready_replicas=0, state="Unhealthy", reason="aks is stopped")
+    waiting = wake.await_answers(op)
+    assert waiting is not None
+    assert waiting.note == "Waiting for the gateway to start"
+    kube.start_envoy()
+    end = time.monotonic() + 10
+    while (waiting := wake.await_answers(op)) is not None and "gateway" in waiting.note:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert waiting is not None
+    assert waiting.note == "Waiting for iris to answer again"
+    for row in Deployment.objects.all():
+        labels = {"slipway.dev/deployment": str(row.pk)}
+        template = {"metadata": {"labels": labels}}
+        kube.objects["deployments", row.namespace, f"w-{row.pk}"] = {"spec": {"template": template}}
+    run(wake.await_answers, op)
+    assert {(row.state, row.reason) for row in Deployment.objects.all()} == {("Healthy", "")}
+    assert "warnings" not in op.memo
+
+
+def test_a_start_names_after_ten_minutes_what_does_not_answer(up: Endpoint, target: ComputeTarget) -> None:
+    op = woken(target)
+    Deployment.objects.update(wanted_replicas=1, ready_replicas=0, state="Unhealthy")
+    op.memo["waking_since"] = time.time() - wake.PATIENCE - 1
+    assert wake.await_answers(op) is None
+    assert op.warnings == ["Not answering yet (Waiting for iris to answer again). The pages of what runs here say why."]
+
+
+def test_a_start_of_a_cluster_that_serves_nothing_waits_for_nothing(target: ComputeTarget, kube: Kube) -> None:
+    assert wake.await_answers(woken(target)) is None
+    assert kube.asked == []
