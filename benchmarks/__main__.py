@@ -1,14 +1,18 @@
-"""`./slipway bench [NAME…]`: all benchmarks or those named, on a portal of their own; 1 when a limit is missed."""
+"""`./slipway bench [NAME…]`: all benchmarks or those named, on a portal of their own; 1 when a limit is missed.
+
+`--seed N` and `--operations N` are for chaos.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
-from benchmarks import lists, overhead, stack, together, traffic
+from benchmarks import chaos, lists, overhead, stack, thousand, together, traffic
 from benchmarks.base import Portal, Result
 
 ALL = {
@@ -18,18 +22,22 @@ ALL = {
     "overhead": overhead.run,
     "lists": lists.run,
     "together": together.run,
+    "thousand": thousand.run,
+    "chaos": chaos.run,
 }
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run the named benchmarks in order."""
+    options = _parser().parse_args(words)
+    names: list[str] = options.names
     unknown = [name for name in names if name not in ALL]
     if unknown:
         print(f"bench: there is no {unknown[0]}; there are {', '.join(ALL)}", file=sys.stderr)
         return 1
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="slipway-bench-", dir="/tmp") as folder:
-        portal = Portal(Path(folder) / "home")
+        portal = Portal(Path(folder) / "home", seed=options.seed, operations=options.operations)
         try:
             for name in names or list(ALL):
                 results += _one(name, portal)
@@ -39,6 +47,14 @@ def main(names: list[str]) -> int:
     for result in results:
         print(result.line())
     return 0 if all(result.is_good for result in results) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="./slipway bench")
+    made.add_argument("names", nargs="*")
+    made.add_argument("--seed", type=int, default=chaos.SEED)
+    made.add_argument("--operations", type=int, default=chaos.OPERATIONS)
+    return made
 
 
 def _one(name: str, portal: Portal) -> list[Result]:

@@ -44,8 +44,8 @@ def percentile(values: list[float], share: float) -> float:
 class Portal:
     """A portal in a home of its own, started when it is first needed."""
 
-    def __init__(self, home: Path) -> None:
-        self.path = home
+    def __init__(self, home: Path, *, seed: int = 1, operations: int = 200) -> None:
+        self.path, self.seed, self.operations = home, seed, operations
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DATABASE_", "ARM_"))
         }

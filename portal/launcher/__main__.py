@@ -41,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     made["demo"].add_argument("--keep", action="store_true", help="leave the endpoint up and write demo.json")
     made["test"].add_argument("pytest", nargs=argparse.REMAINDER, help="passed to pytest: runs only what it names")
     made["bench"].add_argument("names", nargs="*", help="which benchmarks (all)")
+    made["bench"].add_argument("--seed", type=int, default=1, help="which story chaos tells (1)")
+    made["bench"].add_argument("--operations", type=int, default=200, help="how many operations chaos asks for (200)")
     return top
 
 
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         "demo": lambda: commands.demo(keep=options.keep),
         "test": lambda: commands.test(options.pytest),
         "check": commands.check,
-        "bench": lambda: commands.bench(options.names),
+        "bench": lambda: commands.bench(options.names, seed=options.seed, operations=options.operations),
     }
     return functions[options.command]()
 

@@ -101,9 +101,10 @@ def check() -> int:
     return checking.run()
 
 
-def bench(names: list[str]) -> int:
-    """Run the benchmarks against a portal of their own."""
-    return subprocess.run([sys.executable, "-m", "benchmarks", *names], cwd=ROOT).returncode
+def bench(names: list[str], *, seed: int, operations: int) -> int:
+    """Run the benchmarks against a portal of their own; `seed` and `operations` are for chaos."""
+    command = [sys.executable, "-m", "benchmarks", *names, "--seed", str(seed), "--operations", str(operations)]
+    return subprocess.run(command, cwd=ROOT).returncode
 
 
 def existing_home() -> Home:
