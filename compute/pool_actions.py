@@ -199,7 +199,7 @@ def _check_usable(target: ComputeTarget) -> None:
     """Say busy before anything about states, which only mirror what is running."""
     if operations.active_on(target.ref):
         raise busy(target.ref, target.name)
-    if target.state not in actions.SCALABLE or not target.node_count:
+    if not queries.is_changeable(target):
         raise actions.NotScalable(f"{target.name} is {target.state}; its node pools can change when it is Succeeded.")
     if str(target.observed.get("power_state") or "Running").lower() == "stopped":
         raise actions.NotScalable(f"{target.name} is stopped; its node pools can change when it runs.")

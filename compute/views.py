@@ -49,7 +49,8 @@ def _line(target: Any) -> dict[str, Any]:
     ready, (wanted, vcpus) = sum(1 for node in nodes if node["ready"]), pool_table.totals(target)
     return {
         "target": target, "ready": ready, "wanted": wanted, "vcpus": vcpus, "seen": bool(target.observed_at),
-        "differs": bool(target.observed_at) and ready != wanted and target.state == ComputeState.SUCCEEDED,
+        "differs": bool(target.observed_at) and ready != wanted and target.state == ComputeState.SUCCEEDED
+        and not power.is_stopped(target),
         "cost": cost.of(target),
     }  # fmt: skip
 
@@ -82,7 +83,7 @@ def detail_context(target: Any) -> dict[str, Any]:
         "usd_node": node,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
         **_powers(target),
-        "pools": pools_with_use(target), "may_pool": target.state in actions.SCALABLE and bool(target.node_count),
+        "pools": pools_with_use(target), "may_pool": queries.is_changeable(target) and not power.is_stopped(target),
         "options": [(key, value) for key, value in target.config.items() if value],
     }  # fmt: skip
 

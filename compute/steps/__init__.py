@@ -96,6 +96,7 @@ operations.define(
     (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
+    abort=Abort(abort_work, ABORT, until=await_pool),
 )
 operations.define(
     OperationKind.POOL_SCALE,
@@ -104,6 +105,7 @@ operations.define(
     (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
+    abort=Abort(abort_work, ABORT, until=await_pool),
 )
 operations.define(
     OperationKind.POOL_REMOVE, (submit_pool_removal, 600), (await_pool_gone, 3600), settle=settle_pool_removal

@@ -15,7 +15,8 @@ from portal.types import OperationKind, Wait
 
 PAUSE = 2.0  # seconds; an abort is quick
 STOPPING = "canceling"
-ON_POOL = (OperationKind.COMPUTE_SCALE, OperationKind.COMPUTE_AUTOSCALER)
+FURTHER = (OperationKind.POOL_ADD, OperationKind.POOL_SCALE)
+ON_POOL = (OperationKind.COMPUTE_SCALE, OperationKind.COMPUTE_AUTOSCALER, *FURTHER)
 
 
 @patient
@@ -50,7 +51,7 @@ def _send(op: Operation, target: ComputeTarget, arm: Arm, view: ClusterView) -> 
     refused = ""
     try:
         if op.kind in ON_POOL:
-            arm.pools.abort(target.resource_group, target.cluster_name, view.pool)
+            arm.pools.abort(target.resource_group, target.cluster_name, _pool_name(op, view))
         else:
             arm.abort(target.resource_group, target.cluster_name)
     except ArmRefused as refusal:
@@ -72,8 +73,15 @@ def _conclude(op: Operation, view: ClusterView) -> None:
 
 def _state(op: Operation, view: ClusterView) -> str:
     """How what the operation changed ended: its pool, or the cluster."""
-    own = view.own_pool
-    return own.provisioning_state if op.kind in ON_POOL and own is not None else view.provisioning_state
+    if op.kind not in ON_POOL:
+        return view.provisioning_state
+    pool = view.node_pool(_pool_name(op, view))
+    return pool.provisioning_state if pool else "Canceled"  # one that never came
+
+
+def _pool_name(op: Operation, view: ClusterView) -> str:
+    """The pool that the operation changes: a further one, or the cluster's own."""
+    return str(op.input.get("pool") or view.pool)
 
 
 def _is_ours(op: Operation, target: ComputeTarget, view: ClusterView) -> bool:
@@ -83,6 +91,8 @@ def _is_ours(op: Operation, target: ComputeTarget, view: ClusterView) -> bool:
         return view.tags.get(OWNER_TAG) == owner_mark(target)
     if op.kind in (OperationKind.COMPUTE_START, OperationKind.COMPUTE_STOP):
         return busy == GOING[op.input["power"]] and power.wanted(target) == op.input["power"]
+    if op.kind in FURTHER:
+        return False  # whose work on a further pool that is, its state does not tell
     if own is None or own.is_settled:
         return False
     if op.kind == OperationKind.COMPUTE_AUTOSCALER:

@@ -200,7 +200,7 @@ def settle_pool_removal(op: Operation) -> None:
 
 def _reason(op: Operation) -> str:
     if op.state == OperationState.CANCELLED:
-        return "Cancelled. What Azure has begun goes on."
+        return "Cancelled: Azure stopped it half-way." if op.memo.get("azure_ended") else "Cancelled."
     return str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
 
 

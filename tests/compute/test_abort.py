@@ -194,6 +194,29 @@ def test_a_create_cancelled_while_its_put_is_unanswered_aborts_what_azure_began(
     assert (op.state, len(aborts(azure)), ComputeTarget.objects.get().state) == ("Cancelled", 1, "Canceled")
 
 
+@pytest.mark.parametrize("path", ["pools/", "pools/extra/scale/"])
+def test_a_cancelled_change_of_a_pool_is_aborted_on_that_pool(path, call, azure, run_all, people, target):
+    if "scale" in path:
+        call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+        run_all()
+        azure.changes.clear()
+        body = {"count": 3}
+    else:
+        body = {"name": "extra", "vm_size": "Standard_D2s_v3"}
+    assert call("operator", "post", f"{ONE}{path}", body).status_code == 202
+    op = until_accepted(Operation.objects.get(state__in=ACTIVE_STATES))
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    pool = call("reader", "get", f"{ONE}pools/extra/").data
+    assert (op.state, pool["state"], ComputeTarget.objects.get().state) == ("Cancelled", "Failed", "Succeeded")
+    assert "Azure stopped it half-way." in pool["reason"]
+    assert aborts(azure) == [f"{target.cluster_name}/agentpools/extra"]
+    assert call("operator", "delete", f"{ONE}pools/extra/").status_code == 202
+    run_all()
+    assert call("reader", "get", f"{ONE}pools/extra/").status_code == 404
+
+
 class Killed(BaseException):
     """Nothing of ours catches this, as nothing catches SIGKILL."""
 

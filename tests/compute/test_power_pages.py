@@ -40,7 +40,8 @@ def test_a_page_stops_starts_and_says_that_it_is_stopped(visit, run_all, target)
     run_all()
     html = visit("operator")
     assert all(each in html for each in ("! Stopped", ">Start</button>", "It can be scaled when it runs."))
-    assert not [each for each in ("Stop…", "Deploy here") if each in html]
+    assert "The cluster is stopped: it has no node until it is started." in html
+    assert not [each for each in ("Stop…", "Deploy here", "Not as wanted", "Add a node pool") if each in html]
     visit("operator", "start", {})
     run_all()
     assert "! Stopped" not in visit("operator")
