@@ -98,9 +98,10 @@ def _wish(data: dict[str, Any]) -> dict[str, Any]:
 
 def _context(request: HttpRequest, home: Any) -> dict[str, Any]:
     actor = pages.actor(request)
+    now = queries.settings_shown(home)
     return {
-        "workspace": home, "now": queries.settings_shown(home), "kinds": _kinds(actor), "clouds": list(CLOUDS),
-        "is_superuser": actor.is_superuser,
+        "workspace": home, "now": now, "kind_in_use": KINDS[now["credential"]["kind"]], "kinds": _kinds(actor),
+        "clouds": list(CLOUDS), "is_superuser": actor.is_superuser,
     }  # fmt: skip
 
 

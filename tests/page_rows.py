@@ -148,6 +148,9 @@ def everything(home: Workspace, actor: User) -> Endpoint:
     pool(
         prod, "gpu1", vm_size="Standard_NC4as_T4_v3", vcpus=4, memory_gb=28, gpus=1, taints=["sku=gpu:NoSchedule"],
         count=0, min_count=0, max_count=2, is_adopted=True,
+        observed={
+            "count": 0, "provisioning_state": "Succeeded", "power_state": "Running", "min_count": 0, "max_count": 2,
+        },
     )  # fmt: skip
     first, second, third = (
         model(home, "iris", number, created_by=actor, description=f"Round {number}") for number in (1, 2, 3)

@@ -81,7 +81,7 @@ def test_a_running_step_shows_its_usual_time_and_when_it_takes_longer(
     line = OperationLog.objects.create(operation=op, at=timezone.now(), step="await_scaled", event="started")
     text = page(client, op)
     assert "usually 3 to 4 min in Azure" in text
-    assert "Usually 3 to 4 min to go." in text
+    assert "usually 3 to 4 min to go" in text
     OperationLog.objects.filter(pk=line.pk).update(at=timezone.now() - timedelta(seconds=300))
     assert "<b>longer than usual:</b> 3 to 4 min in Azure" in page(client, op)
     assert queries.operation_left(op=op, steps=queries.operation_steps(op=op)) == (0, 0)
