@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from compute import fit, options, power, sizes
 from compute import pools as rules
 from compute.models import ComputeTarget, Installation, NodePool
-from compute.types import ClusterView, ComputeState, Usage, VmSize
+from compute.types import RESTING, ClusterView, ComputeState, Usage, VmSize
 from portal import queries as portal
 from portal.models import Operation, User, Workspace
 from portal.problems import Conflict, NotFound, Problem, Retryable
@@ -59,8 +59,9 @@ def compute_targets(*, workspace: Workspace) -> QuerySet[ComputeTarget]:
 
 
 def targets_to_watch() -> list[int]:
-    """Ids of the targets that drift checks look at: all of them."""
-    return list(ComputeTarget.objects.order_by("observed_at", "pk").values_list("pk", flat=True))
+    """Ids of the targets that drift checks look at, the one not seen for longest first: those that nothing works on."""
+    rows = ComputeTarget.objects.filter(state__in=RESTING).order_by("observed_at", "pk")
+    return list(rows.values_list("pk", flat=True))
 
 
 def on_target(*, target: ComputeTarget) -> list[str]:

@@ -24,6 +24,9 @@ class ComputeState(models.TextChoices):
     MISSING = "Missing"
 
 
+RESTING = (ComputeState.SUCCEEDED, ComputeState.FAILED, ComputeState.CANCELED, ComputeState.MISSING)
+
+
 class Power(models.TextChoices):
     """Azure's power states of a cluster. A stopped one has no API server and no nodes; what was put into it stays."""
 

@@ -10,12 +10,11 @@ from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
 from compute.steps.pool_watch import watch_pools
 from compute.steps.waiting import arm_for, view_of
-from compute.types import ClusterView, ComputeState
+from compute.types import RESTING, ClusterView, ComputeState
 from portal import operations
 from portal.problems import Problem, Retryable
 
 log = structlog.get_logger(__name__)
-RESTING = (ComputeState.SUCCEEDED, ComputeState.FAILED, ComputeState.CANCELED, ComputeState.MISSING)
 
 
 def watch_target(target_id: int) -> None:

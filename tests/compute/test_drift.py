@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute import steps
+from compute import queries, steps
 from compute.models import ComputeTarget
 from portal.models import AuditEvent, Operation
 
@@ -146,3 +146,10 @@ def test_a_count_below_12_vcpus_is_not_taken_over_for_a_fastprod_cluster(azure, 
     assert not AuditEvent.objects.filter(action="compute_target.count_adopted").exists()
     ComputeTarget.objects.update(purpose="DevTest")
     assert call("operator", "post", url, {}).data["node_count"] == 2
+
+
+def test_no_look_is_queued_for_a_target_that_an_operation_works_on(call, azure, run_all):
+    assert call("operator", "post", "compute-targets/", {"name": "one"}).status_code == 202
+    assert queries.targets_to_watch() == []
+    run_all()
+    assert queries.targets_to_watch() == [ComputeTarget.objects.get().pk]
