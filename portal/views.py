@@ -256,7 +256,7 @@ def _tail(steps: list[dict[str, Any]], lines: list[Any]) -> list[str]:
 @require_POST
 def operation_cancel(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
     """Ask a job to stop before its next step."""
-    return _control(request, workspace, id, operations.cancel, "It stops before its next step.")
+    return _control(request, workspace, id, operations.cancel, "It stops as soon as it can.")
 
 
 @login_required
