@@ -55,7 +55,7 @@ operations.define(
     (await_nodes, 900),
     (claim_cluster, 120),
     settle=settle_created,
-    abort=Abort(abort_work, ABORT, until=await_created),
+    abort=Abort(abort_work, ABORT, since=submit_create, until=await_created),
 )
 operations.define(
     OperationKind.COMPUTE_ATTACH,
@@ -71,14 +71,14 @@ operations.define(
     (await_scaled, 3600, SCALE),
     (await_nodes, 900),
     settle=settle_scaled,
-    abort=Abort(abort_work, ABORT, until=await_scaled),
+    abort=Abort(abort_work, ABORT, since=submit_scale, until=await_scaled),
 )
 operations.define(
     OperationKind.COMPUTE_STOP,
     (submit_power, 600),
     (await_power, 3600, STOP),
     settle=settle_power,
-    abort=Abort(abort_work, ABORT, until=await_power),
+    abort=Abort(abort_work, ABORT, since=submit_power, until=await_power),
 )
 operations.define(
     OperationKind.COMPUTE_AUTOSCALER,
@@ -87,7 +87,7 @@ operations.define(
     (await_autoscaler, 3600, UPDATE),
     (await_nodes, 900),
     settle=settle_autoscaler,
-    abort=Abort(abort_work, ABORT, until=await_autoscaler),
+    abort=Abort(abort_work, ABORT, since=submit_autoscaler, until=await_autoscaler),
 )
 operations.define(
     OperationKind.POOL_ADD,
@@ -96,7 +96,7 @@ operations.define(
     (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
-    abort=Abort(abort_work, ABORT, until=await_pool),
+    abort=Abort(abort_work, ABORT, since=submit_pool, until=await_pool),
 )
 operations.define(
     OperationKind.POOL_SCALE,
@@ -105,7 +105,7 @@ operations.define(
     (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
-    abort=Abort(abort_work, ABORT, until=await_pool),
+    abort=Abort(abort_work, ABORT, since=submit_pool_scale, until=await_pool),
 )
 operations.define(
     OperationKind.POOL_REMOVE, (submit_pool_removal, 600), (await_pool_gone, 3600), settle=settle_pool_removal

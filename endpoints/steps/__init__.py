@@ -65,7 +65,7 @@ operations.define(
     (compute.await_nodes, 900),
     (await_answers, 900),
     settle=compute.settle_power,
-    abort=operations.Abort(compute.abort_work, compute.ABORT, until=compute.await_power),
+    abort=operations.Abort(compute.abort_work, compute.ABORT, since=compute.submit_power, until=compute.await_power),
 )
 # A deleted cluster takes all that runs on it along: nothing is taken out of it before.
 operations.define(

@@ -29,13 +29,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Abort:
-    """How the work outside is stopped when somebody cancels before the end of the step `until`: a step like others.
+    """How the work outside is stopped when somebody cancels from the step `since` to the end of `until`, by a step.
 
     It raises TooLate when that work had ended: then the operation goes on, and ends as the work did.
     """
 
     function: StepFunction
     seconds: int
+    since: StepFunction
     until: StepFunction
 
 
@@ -55,7 +56,7 @@ class Plan:
     undo: tuple[Step, ...] = ()
     settle: Settle | None = None
     abort: Step | None = None
-    abort_until: int = -1
+    abort_steps: range = range(0)
 
     def steps_of(self, op: Operation) -> tuple[Step, ...]:
         """Those that the operation goes through now: forward, or while undoing, the abort if it is one and the undo."""
@@ -65,8 +66,8 @@ class Plan:
 
     def aborts(self, op: Operation) -> bool:
         """Whether a cancel now has work outside to stop."""
-        has_begun = op.step > 0 or op.deadline_at is not None
-        return self.abort is not None and has_begun and op.step <= self.abort_until
+        has_begun = op.step > self.abort_steps.start or op.deadline_at is not None
+        return has_begun and op.step in self.abort_steps
 
 
 ABORTING = "_aborting"  # in the memo, while and after work outside is stopped
@@ -95,8 +96,12 @@ def define(
         tuple(Step(*words) for words in undo),
         settle,
         Step(abort.function, abort.seconds) if abort else None,
-        [words[0] for words in steps].index(abort.until) if abort else -1,
+        _span([words[0] for words in steps], abort) if abort else range(0),
     )
+
+
+def _span(steps: list[StepFunction], abort: Abort) -> range:
+    return range(steps.index(abort.since), steps.index(abort.until) + 1)
 
 
 def plan_of(kind: str) -> Plan:

@@ -219,13 +219,13 @@ def test_a_failure_runs_the_undo_steps_and_ends_rolled_back(monkeypatch: Any, wo
 
 
 def aborting(monkeypatch: Any) -> Steps:
-    """A plan of three steps, of which a cancel in the first two stops work outside."""
+    """A plan of four steps, of which a cancel in the second and third stops work outside."""
     made = Steps()
     monkeypatch.setattr(plans, "_plans", {})
-    second = made.make("second")
+    first, second = made.make("first"), made.make("second")
     operations.define(
-        KIND, (made.make("first"), 10), (second, 10), (made.make("third"), 10),
-        abort=operations.Abort(made.make("stop"), 30, until=second),
+        KIND, (made.make("check"), 10), (first, 10), (second, 10), (made.make("third"), 10),
+        abort=operations.Abort(made.make("stop"), 30, since=first, until=second),
     )  # fmt: skip
     return made
 
@@ -233,28 +233,28 @@ def aborting(monkeypatch: Any) -> Steps:
 def test_a_cancel_stops_the_work_outside_by_a_step_that_may_wait(monkeypatch: Any, workspace: Any, owner: Any) -> None:
     made = aborting(monkeypatch)
     made.answers |= {"second": [Wait(60)], "stop": [Wait(5, "It stops")]}
-    op = advance(begin(workspace, owner), 2)
+    op = advance(begin(workspace, owner), 3)
     operations.cancel(op=op, actor=owner)
     op = advance(op, 2)
     assert (op.note, op.state) == ("It stops", OperationState.RUNNING)
     op = advance(op, 2)
-    assert (op.state, made.calls) == (OperationState.CANCELLED, ["first", "second", "stop", "stop"])
+    assert (op.state, made.calls) == (OperationState.CANCELLED, ["check", "first", "second", "stop", "stop"])
     shown = [(row["name"], row["state"]) for row in queries.operation_steps(op=op)]
-    assert shown == [("first", "done"), ("second", "failed"), ("stop", "done")]
+    assert shown == [("check", "done"), ("first", "done"), ("second", "failed"), ("stop", "done")]
 
 
 def test_a_cancel_that_came_too_late_goes_on_and_says_so(monkeypatch: Any, workspace: Any, owner: Any) -> None:
     made = aborting(monkeypatch)
     made.answers |= {"second": [Wait(60)], "stop": [operations.TooLate("It had ended.")]}
-    op = advance(begin(workspace, owner), 2)
+    op = advance(begin(workspace, owner), 3)
     operations.cancel(op=op, actor=owner)
     op = advance(op, 5)
-    assert (op.state, made.calls) == (OperationState.SUCCEEDED, ["first", "second", "stop", "second", "third"])
+    assert (op.state, made.calls) == (OperationState.SUCCEEDED, ["check", "first", "second", "stop", "second", "third"])
     assert op.warnings == ["Cancelled too late: It had ended."]
     assert not op.is_cancel_requested
 
 
-@pytest.mark.parametrize("steps_done", [0, 2])
+@pytest.mark.parametrize("steps_done", [0, 1, 3])
 def test_a_cancel_with_nothing_to_stop_outside_ends_at_once(
     steps_done: int, monkeypatch: Any, workspace: Any, owner: Any
 ) -> None:
@@ -269,11 +269,11 @@ def test_an_abort_that_never_ends_fails_by_its_own_deadline_and_a_retry_begins_a
 ) -> None:
     made = aborting(monkeypatch)
     made.answers |= {"second": [Wait(60)], "stop": [Wait(5, "It stops")]}
-    op = advance(begin(workspace, owner), 2)
+    op = advance(begin(workspace, owner), 3)
     operations.cancel(op=op, actor=owner)
     op = advance(op, 2)
     Operation.objects.filter(pk=op.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
     op = advance(op)
     assert (op.state, op.error["code"]) == (OperationState.FAILED, "timed_out")
     operations.retry(op=op, actor=owner)
-    assert advance(op, 4).state == OperationState.SUCCEEDED
+    assert advance(op, 5).state == OperationState.SUCCEEDED
