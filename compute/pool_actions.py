@@ -8,7 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from compute import actions, fit, pools, queries, sizes
+from compute import actions, fit, placed, pools, queries, sizes
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState, PoolMode, Purpose, VmSize
 from portal import audit, operations
@@ -93,7 +93,7 @@ def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operatio
     target = pool.target
     _check_usable(target)
     _check_floor(pool, 0)
-    names = queries.on_pool(target=target, pool=pool.name)
+    names = placed.on_pool(target=target, pool=pool.name)
     if names and not force:
         raise PoolInUse(
             f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the node pool {pool.name}. Move or delete "
@@ -254,7 +254,7 @@ def _fewer(pool: NodePool, count: int) -> list[str]:
 
 def _moved(pool: NodePool, needing: list[str]) -> list[str]:
     """What was seen to run there, and may go elsewhere."""
-    names = [name for name in queries.seen_on_pool(target=pool.target, pool=pool.name) if name not in needing]
+    names = [name for name in placed.seen_on_pool(target=pool.target, pool=pool.name) if name not in needing]
     return [f"Replicas move to other nodes, as far as they fit: {', '.join(names)}."] if names else []
 
 

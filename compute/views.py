@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import actions, cost, forms, pool_table, power, queries, sizes
+from compute import actions, cost, forms, placed, pool_table, power, queries, sizes
 from compute.steps import attach, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import operations, pages
@@ -101,7 +101,7 @@ def _powers(target: Any) -> dict[str, Any]:
 
 def pools_with_use(target: Any) -> list[dict[str, Any]]:
     """The node pools with the deployments that ask for each."""
-    there = queries.on_pools(target=target)
+    there = placed.on_pools(target=target)
     return [{**row, "deployments": there.get(row["name"], [])} for row in pool_table.rows(target)]
 
 

@@ -126,6 +126,10 @@ class Revision(models.Model):
     code = models.ForeignKey(Artifact, null=True, on_delete=models.PROTECT, related_name="revisions")
     entry_script = models.CharField(max_length=255)
     config = models.JSONField(default=dict, help_text="Deployment configuration, keys in camelCase.")
+    node_pool = models.CharField(  # noqa: DJ001 - "" is any pool, null is not known
+        max_length=12, null=True, blank=True,
+        help_text="The pool that replicas are bound to, chosen once; null: from before it was stored.",
+    )  # fmt: skip
     comment = models.CharField(max_length=255, blank=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import pool_actions, pool_table, queries, sizes
+from compute import placed, pool_actions, pool_table, queries, sizes
 from compute.api.shapes import AcceptedOut
 from compute.api.targets import flag
 from compute.types import ComputeState, PoolMode
@@ -131,7 +131,7 @@ class NodePool(http.ApiView):
         """Show a node pool with the deployments that ask for it."""
         target = queries.compute_target(actor=self.actor(request), workspace=workspace, name=name, needs=Role.READER)
         shown = _shown(target, pool)
-        return Response({**shown, "deployments": queries.on_pool(target=target, pool=pool)})
+        return Response({**shown, "deployments": placed.on_pool(target=target, pool=pool)})
 
     @extend_schema(parameters=[OpenApiParameter("force", bool)], responses={202: AcceptedOut})
     def delete(self, request: Request, workspace: str, name: str, pool: str) -> Response:

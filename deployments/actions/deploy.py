@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import Max
 
-from compute import queries as compute
+from compute import placed
 from compute.models import ComputeTarget
 from compute.names import workspace_namespace
 from deployments import archives, checks, placing
@@ -73,7 +73,7 @@ def check(workspace: Workspace, target: ComputeTarget, spec: DeploymentSpec) -> 
         _check_script(spec.code, path)
     elif "image" not in spec.environment.spec:
         raise Invalid(f"There is no code with the entry script {path}: give code, or an image that has it.")
-    placing.check(compute.choices(target=target), config, target.name)
+    placing.check(placed.choices(target=target), config, target.name)
     return config
 
 
@@ -96,9 +96,12 @@ def _check_script(code: Artifact, path: str) -> None:
 def _revise(deployment: Deployment, spec: DeploymentSpec, actor: User, comment: str) -> Revision:
     newest = deployment.revisions.aggregate(Max("number"))["number__max"] or 0
     config = {name: value for name, value in spec.config.items() if name not in ACCESS}
+    choices = placed.choices(target=deployment.compute_target)
+    pool = placing.pool_of(choices, DeploymentConfig.parse(spec.config))
     row = Revision.objects.create(
         deployment=deployment, number=newest + 1, environment=spec.environment, code=spec.code,
         entry_script=archives.safe_path(spec.entry_script), config=config, comment=comment, created_by=actor,
+        node_pool=pool.name if pool else "",
     )  # fmt: skip
     row.models.set(spec.models)
     before = deployment.revision

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
-from compute import fit
+from compute import fit, placed
 from compute import queries as compute
 from deployments import diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
@@ -95,7 +95,7 @@ def view_of(row: Deployment, revision: Revision, token: str) -> manifests.Deploy
     """The picture that manifests are built from."""
     ca_file = settings.CA_FILE_FOR_CLUSTERS
     config = DeploymentConfig.parse(revision.config)
-    pool = placing.pool_of(compute.choices(target=row.compute_target), config)
+    pool = _pool_name(row, revision)
     return manifests.DeploymentView(
         pk=row.pk, name=row.name, workspace=row.workspace.slug, namespace=row.namespace, revision=revision.number,
         config=config, image=revision.environment.image,
@@ -103,7 +103,7 @@ def view_of(row: Deployment, revision: Revision, token: str) -> manifests.Deploy
         fetch_url=f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/fetch/{row.pk}/{revision.number}/",
         fetch_token=token, ca=Path(ca_file).read_text() if ca_file else "",
         models=tuple((model.name, model.version) for model in revision.models.order_by("name", "version")),
-        node_pool=pool.name if pool else config.node_pool, taints=pool.taints if pool else (),
+        node_pool=pool, taints=placed.taints_of(target=row.compute_target, pool=pool),
         insights=row.workspace.app_insights if config.app_insights else "",
     )  # fmt: skip
 
@@ -143,14 +143,17 @@ def _waited(op: Operation, row: Deployment) -> bool:
     """Room may come: old replicas end, and a cluster autoscaler adds nodes."""
     now = timezone.now().timestamp()
     since = op.memo.setdefault("unschedulable_since", now)
-    grows = compute.grows(target=row.compute_target, pool=_pool_name(row, op.input["revision"]))
+    pool = _pool_name(row, queries.revision_of(deployment=row, number=op.input["revision"]))
+    grows = placed.grows(target=row.compute_target, pool=pool)
     return bool(now - since >= (AUTOSCALER_SECONDS if grows else UNSCHEDULABLE_SECONDS))
 
 
-def _pool_name(row: Deployment, number: int) -> str:
+def _pool_name(row: Deployment, revision: Revision) -> str:
     """The node pool that the replicas of a revision are bound to; empty for any."""
-    config = DeploymentConfig.parse(queries.revision_of(deployment=row, number=number).config)
-    pool = placing.pool_of(compute.choices(target=row.compute_target), config)
+    if revision.node_pool is not None:
+        return revision.node_pool
+    config = DeploymentConfig.parse(revision.config)
+    pool = placing.pool_of(placed.choices(target=row.compute_target), config)
     return pool.name if pool else config.node_pool
 
 
@@ -165,7 +168,8 @@ def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble, number: int) 
     evidence = diagnose.events_text(cluster.observe("Event", namespace=row.namespace), trouble.pod)[-EVIDENCE:]
     if trouble.state != DeploymentState.UNSCHEDULABLE:
         return evidence, trouble.text
-    nodes, pool = fit.nodes(cluster.observe("Node"), cluster.observe("Pod")), _pool_name(row, number)
+    pool = _pool_name(row, queries.revision_of(deployment=row, number=number))
+    nodes = fit.nodes(cluster.observe("Node"), cluster.observe("Pod"))
     where = f"It goes to the node pool {pool}. " if pool else ""
     return evidence, f"{trouble.text} {where}{fit.room(fit.of_pool(nodes, pool) if pool else nodes)}".strip()
 

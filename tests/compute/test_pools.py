@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from compute import pool_actions, queries, steps
+from compute import placed, pool_actions, queries, steps
 from compute.models import ComputeTarget, NodePool
 from compute.steps.pools import mark_of
 from portal import operations
@@ -274,7 +274,7 @@ def test_a_late_failure_is_the_pools_with_azures_words_and_a_retry_puts_it_again
     assert (row.state, "no machines of that size" in row.reason) == ("Failed", True)
     assert row.observed["provisioning_state"] == "Failed"
     azure_nodes = [node for node in ComputeTarget.objects.get().observed["nodes"] if node["pool"] == "extra"]
-    assert (azure_nodes, [each.name for each in queries.choices(target=row.target)]) == ([], ["nodepool1"])
+    assert (azure_nodes, [each.name for each in placed.choices(target=row.target)]) == ([], ["nodepool1"])
     target.refresh_from_db()
     assert target.state == "Succeeded"
     operations.retry(op=op, actor=operator)
@@ -507,7 +507,7 @@ def test_a_pool_that_was_removed_outside_is_missing_until_it_is_removed_here(poo
 def test_a_pool_that_failed_and_has_nodes_still_is_deployed_to(pool):
     target = again(pool).target
     NodePool.objects.update(state="Failed")
-    assert [each.name for each in queries.choices(target=target)] == ["nodepool1", "extra"]
+    assert [each.name for each in placed.choices(target=target)] == ["nodepool1", "extra"]
 
 
 def test_a_stopped_pool_or_cluster_is_not_scaled(pool, operator, azure):

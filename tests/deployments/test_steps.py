@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from compute import placed
 from compute import queries as compute
 from compute.models import ComputeTarget, NodePool
 from deployments import actions, manifests, steps
@@ -340,3 +341,37 @@ def test_a_pool_that_grows_by_itself_is_waited_for(
     op.memo["unschedulable_since"] -= 600
     with pytest.raises(steps.DeploymentFailed):
         steps.await_replicas(op)
+
+
+def test_a_deployment_stays_in_the_pool_that_it_was_bound_to_when_another_would_do_too(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    gpu_pool(target, "gpu2", taints=["sku=gpu:NoSchedule"])
+    wanted = replace(spec, config={"gpuCores": 1})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    steps.apply_workload(job(row))
+    before = pod_of(azure, row)
+    gpu_pool(target, "gpu1")
+    assert placed.on_pools(target=target) == {"gpu2": ["iris"]}
+    Deployment.objects.update(serving_revision=1)
+    row.refresh_from_db()
+    actions.deployment_revise(deployment=row, spec=wanted, actor=author)
+    assert placed.on_pools(target=target) == {"gpu1": ["iris"], "gpu2": ["iris"]}
+    steps.restore_workload(job(row, 2))
+    assert pod_of(azure, row) == before
+    NodePool.objects.filter(name="gpu2").update(state="Missing")
+    Deployment.objects.update(revision=2)
+    steps.restore_workload(job(row, 2))
+    assert pod_of(azure, row) == before
+
+
+def test_what_was_deployed_before_pools_were_stored_goes_where_its_gpus_are(
+    azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any
+) -> None:
+    gpu_pool(target)
+    wanted = replace(spec, config={"gpuCores": 1})
+    row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
+    row.revisions.update(node_pool=None)
+    assert placed.on_pools(target=target) == {"gpu1": ["iris"]}
+    steps.apply_workload(job(row))
+    assert pod_of(azure, row)["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
