@@ -177,7 +177,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 CACHE_URL = env("SLIPWAY_CACHE_URL")
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL}
+    "default": {"BACKEND": "portal.caches.Forgetful", "LOCATION": CACHE_URL}
     if CACHE_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
