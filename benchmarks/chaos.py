@@ -35,6 +35,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "arm.drop+after": {"rate": 0.015, "when": "after"},
 }
 KILL_PAUSE = (2.0, 6.0)  # seconds between two kills
+WHOLE = 0.1  # share of kills that meet the whole worker: the supervisor waits up to 10 s before it starts another
 
 
 @dataclass
@@ -169,7 +170,7 @@ class Killer:
             if pid is None:
                 continue
             below = sorted(descendants(pid, deep=True))
-            whole = not below or self._dice.random() < 0.25
+            whole = not below or self._dice.random() < WHOLE
             victim = pid if whole else below[self._dice.randrange(len(below))]
             try:
                 os.kill(victim, signal.SIGKILL)

@@ -29,6 +29,7 @@ Answer = TypeVar("Answer")
 LONGEST_HOLD, USUAL_HOLD = 3600.0, 10.0  # seconds; what no Retry-After says waits the usual time
 EARLY = 0.06  # seconds that the engine may come too early
 LATE = 120.0  # seconds after which a turn that nobody took is over
+STEP = 10.0  # seconds in which a step that had to wait asks all that it needs
 KEPT_SECONDS = 2 * int(LONGEST_HOLD)
 AWAY_SECONDS = 5.0  # how long a cache that failed is not asked
 AWAY_SHARE = 1 / 8  # of the budget, for each process that has to count alone
@@ -62,12 +63,14 @@ class Bucket:
     at: float
     held_until: float = 0.0
     waiting: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, float] = field(default_factory=dict)
 
     def refill(self, limit: Limit, now: float) -> None:
         """Let flow back what did since, and forget who did not come back."""
         self.left = min(limit.burst, self.left + max(0.0, now - self.at) * limit.per_second)
         self.at = now
         self.waiting = {who: turn for who, turn in self.waiting.items() if max(turn, self.held_until) > now - LATE}
+        self.passes = {who: end for who, end in self.passes.items() if end > now}
 
     def free_at(self, limit: Limit, now: float) -> float:
         """When the next request may go."""
@@ -85,20 +88,25 @@ def kind_of(method: str) -> str:
 def spend(buckets: Buckets, kind: str, now: float, *, who: str = "", share: float = 1.0) -> float:
     """Take one request, 0 seconds to wait; or take none, and say in how many seconds it may go.
 
-    An operation, `who`, is lent its request then: nobody who comes later is served before it.
+    An operation, `who`, is lent its request then: nobody who comes later is served before it. And what else its step
+    asks when its turn has come goes too, on account: else a step of two requests might never see both answered.
     """
     limit = Limit(max(1.0, LIMITS[kind].burst * share), LIMITS[kind].per_second * share)
     bucket = buckets.setdefault(kind, Bucket(limit.burst, now))
     bucket.refill(limit, now)
     turn = bucket.waiting.get(who)
+    if turn is None and bucket.passes.get(who):
+        turn = now
     free_at = bucket.free_at(limit, now) if turn is None else max(turn, bucket.held_until)
     if free_at > now:
-        if who and turn is None:
+        if who and who not in bucket.waiting:
             bucket.waiting[who] = free_at
             bucket.left -= 1
         return free_at - now
     if bucket.waiting.pop(who, None) is None:
         bucket.left -= 1
+    elif who:
+        bucket.passes[who] = now + STEP
     return 0.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -137,7 +138,7 @@ def ask(arm: Arm, reads: Mapping[str, Callable[[], Any]]) -> Answers:
 def gather(reads: Mapping[str, Callable[[], Any]], seconds: float = CAP_SECONDS) -> Answers:
     """All answers side by side; a Problem or Retryable stands for one that was refused or did not come in time."""
     pool = ThreadPoolExecutor(max_workers=max(1, len(reads)), thread_name_prefix="preflight")
-    asked = {name: pool.submit(read) for name, read in reads.items()}
+    asked = {name: pool.submit(copy_context().run, read) for name, read in reads.items()}  # on the operation's account
     wait(asked.values(), timeout=seconds)
     pool.shutdown(wait=False, cancel_futures=True)
     answers: Answers = {}

@@ -93,7 +93,16 @@ def test_nobody_who_comes_later_is_served_before_an_operation_that_waits() -> No
     assert spend(buckets, "reads", 100.05, who="later") > 0
     assert spend(buckets, "reads", 100.05) > 0
     assert spend(buckets, "reads", 100.05, who="first") == 0.0
-    assert spend(buckets, "reads", 100.05, who="first") > 0, "a turn is one request"
+
+
+def test_a_step_of_several_requests_gets_them_all_when_its_turn_has_come_and_others_pay_by_waiting() -> None:
+    buckets = {"reads": Bucket(0.0, 100.0)}
+    assert spend(buckets, "reads", 100.0, who="one") == pytest.approx(0.04)
+    assert [spend(buckets, "reads", 100.05, who="one") for _ in range(3)] == [0.0] * 3
+    assert spend(buckets, "reads", 100.05, who="two") == pytest.approx((1 + 2 - 0.25) / 25)
+    assert spend(buckets, "reads", 100.05 + 30, who="one") == 0.0
+    hold(buckets, "reads", 130.05, 5)
+    assert spend(buckets, "reads", 131.0, who="one") == pytest.approx(4.05, abs=0.1)
 
 
 def test_a_turn_waits_out_a_hold_that_came_after_it_and_one_that_nobody_took_is_forgotten() -> None:
