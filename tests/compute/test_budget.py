@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.utils import timezone
 
 from compute.arm import Arm, ArmAccess, budget
 from compute.arm.budget import LIMITS, Bucket, Budget, OutOfBudget, hold, kind_of, lower, spend
+from compute.steps.preflight import gather
 from portal import operations
 from portal.models import Operation, OperationLog
 from portal.problems import Retryable
@@ -227,3 +229,9 @@ def test_a_page_that_cannot_ask_now_says_when_it_can(azure: Any, call: Any, sett
     assert answer.status_code == 502
     assert "Azure takes no more reads in this subscription" in answer.json()["detail"]
     assert "Try again in 30 s." in answer.json()["detail"]
+
+
+def test_what_a_preflight_asks_side_by_side_is_on_the_account_of_its_operation() -> None:
+    with structlog.contextvars.bound_contextvars(operation="mine"):
+        answers = gather({"who": lambda: structlog.contextvars.get_contextvars()["operation"]})
+    assert answers == {"who": "mine"}
