@@ -16,7 +16,6 @@ from compute.steps.waiting import (
     AzureFailed,
     accept,
     arm_for,
-    follow,
     forget_job,
     has_happened,
     mark,
@@ -24,6 +23,7 @@ from compute.steps.waiting import (
     pause,
     settle_change,
     target_of,
+    watched,
 )
 from compute.types import ClusterView, ComputeState, Finding, PoolView
 from portal.models import Operation
@@ -91,12 +91,9 @@ def submit_autoscaler(op: Operation) -> Wait | None:
 @patient
 def await_autoscaler(op: Operation) -> Wait | None:
     """Follow Azure until the pool has the wanted bounds or count."""
-    if not op.memo.get("accepted"):  # run again after a failure here
-        again = submit_autoscaler(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     target = target_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_autoscaler)
     if wait is not None:
         return wait
     view, error = seen(target, arm), op.memo.get("azure_error", "")

@@ -10,7 +10,6 @@ from compute.steps.waiting import (
     accept,
     arm_for,
     ending,
-    follow,
     mark,
     owner_mark,
     patient,
@@ -18,6 +17,7 @@ from compute.steps.waiting import (
     settled_view,
     target_of,
     view_of,
+    watched,
 )
 from compute.types import ClusterSpec, ComputeState
 from portal.models import Operation
@@ -54,12 +54,9 @@ def submit_create(op: Operation) -> Wait | None:
 @patient
 def await_created(op: Operation) -> Wait | None:
     """Follow Azure until the cluster is there."""
-    if not op.memo.get("accepted"):  # run again after a failure here
-        again = submit_create(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     target = target_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_create)
     if wait is not None:
         return wait
     view = settled_view(op, target, arm)

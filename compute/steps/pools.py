@@ -13,12 +13,12 @@ from compute.steps.waiting import (
     AzureFailed,
     accept,
     arm_for,
-    follow,
     owner_mark,
     patient,
     pause,
     target_of,
     view_of,
+    watched,
 )
 from compute.types import ComputeState, PoolSpec, PoolView
 from portal import operations
@@ -86,12 +86,10 @@ def submit_pool_scale(op: Operation) -> Wait | None:
 @patient
 def await_pool(op: Operation) -> Wait | None:
     """Follow Azure until the pool is as it was asked for."""
-    if not op.memo.get("accepted"):  # run again after a failure here
-        again = submit_pool(op) if op.kind == OperationKind.POOL_ADD else submit_pool_scale(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     target, pool = target_of(op), pool_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    submit = submit_pool if op.kind == OperationKind.POOL_ADD else submit_pool_scale
+    wait = watched(op, target, arm, submit)
     if wait is not None:
         return wait
     view = present_view(target, arm)
@@ -151,14 +149,11 @@ def submit_pool_removal(op: Operation) -> Wait | None:
 @patient
 def await_pool_gone(op: Operation) -> Wait | None:
     """Follow Azure until the pool is gone."""
-    if not op.memo.get("accepted"):  # run again after a failure here
-        again = submit_pool_removal(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     if op.memo.get("stays"):
         return None
     target, pool = target_of(op), pool_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_pool_removal)
     if wait is not None:
         return wait
     view, error = view_of(target, arm), op.memo.get("azure_error", "")

@@ -11,7 +11,6 @@ from compute.steps.waiting import (
     AzureFailed,
     accept,
     arm_for,
-    follow,
     forget_job,
     has_happened,
     mark,
@@ -20,6 +19,7 @@ from compute.steps.waiting import (
     settle_change,
     target_of,
     view_of,
+    watched,
 )
 from compute.types import ClusterView, ComputeState, Power
 from portal.models import Operation
@@ -51,12 +51,9 @@ def submit_power(op: Operation) -> Wait | None:
 @patient
 def await_power(op: Operation) -> Wait | None:
     """Follow Azure until the cluster runs, or is stopped."""
-    if not op.memo.get("accepted"):  # run again after a failure here
-        again = submit_power(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     target = target_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_power)
     if wait is not None:
         return wait
     view, error = seen(target, arm), op.memo.get("azure_error", "")

@@ -9,7 +9,7 @@ from compute.arm import ArmBusy, ArmRefused
 from compute.models import ComputeTarget
 from compute.steps.inside import unclaim
 from compute.steps.reaching import reached
-from compute.steps.waiting import AzureFailed, accept, arm_for, follow, patient, pause, target_of, view_of
+from compute.steps.waiting import AzureFailed, accept, arm_for, patient, pause, target_of, view_of, watched
 from compute.types import ComputeState
 from portal.models import Operation
 from portal.types import OperationKind, OperationState, Wait
@@ -53,12 +53,9 @@ def submit_delete(op: Operation) -> Wait | None:
 @patient
 def await_deleted(op: Operation) -> Wait | None:
     """Follow Azure until the cluster is gone."""
-    if not op.memo.get("accepted"):
-        again = submit_delete(op)
-        return again or Wait(0, "Submitted again")
     target = target_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_delete)
     if wait is not None:
         return wait
     view, error = view_of(target, arm), op.memo.pop("azure_error", "")

@@ -9,7 +9,6 @@ from compute.steps.waiting import (
     BUSY_PAUSE,
     accept,
     arm_for,
-    follow,
     has_begun,
     has_happened,
     mark,
@@ -19,6 +18,7 @@ from compute.steps.waiting import (
     settled_view,
     target_of,
     view_of,
+    watched,
 )
 from compute.types import ClusterView, ComputeState
 from portal.models import Operation
@@ -42,19 +42,16 @@ def submit_scale(op: Operation) -> Wait | None:
     elif not view.is_settled:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.provisioning_state}")
     else:
-        accept(op, arm.scale(target.resource_group, target.cluster_name, view.pool, op.input["node_count"]))
+        accept(op, arm.pools.scale(target.resource_group, target.cluster_name, view.pool, op.input["node_count"]))
     return None
 
 
 @patient
 def await_scaled(op: Operation) -> Wait | None:
     """Follow Azure until the pool has the wanted count."""
-    if not op.memo.get("accepted"):
-        again = submit_scale(op)
-        return again or Wait(op.memo.get("first_pause") or 0, "Submitted again")
     target = target_of(op)
     arm = arm_for(target)
-    wait = follow(op, target, arm)
+    wait = watched(op, target, arm, submit_scale)
     if wait is not None:
         return wait
     view: ClusterView | None = settled_view(op, target, arm)

@@ -129,6 +129,13 @@ def follow(op: Operation, target: ComputeTarget, arm: Arm) -> Wait | None:
     return None
 
 
+def watched(op: Operation, target: ComputeTarget, arm: Arm, submit: StepFunction) -> Wait | None:
+    """None once Azure's job has ended; one that a failure made us forget is submitted again first."""
+    if op.memo.get("accepted"):
+        return follow(op, target, arm)
+    return submit(op) or Wait(op.memo.get("first_pause") or 0, "Submitted again")
+
+
 def pause(op: Operation, asked: float | None, note: str) -> Wait:
     """Wait as long as Azure asked, else 5 s growing to 30 s."""
     polls = op.memo["polls"] = op.memo.get("polls", 0) + 1
