@@ -39,18 +39,6 @@ class Clusters:
         begin = self._session.clusters.managed_clusters.begin_create_or_update
         return accepted(lambda hook: begin(spec.resource_group, spec.name, body, polling=False, raw_response_hook=hook))
 
-    def scale(self, group: str, name: str, pool: str, count: int) -> Accepted:
-        """Ask for another node count of one pool; everything else of the pool stays."""
-        pools = self._session.clusters.agent_pools
-        with translated():
-            now = pools.get(group, name, pool)
-        if now.properties is None:
-            raise ArmRefused(f"Azure shows the node pool {pool} of {name} without properties.")
-        now.properties.count = count
-        return accepted(
-            lambda hook: pools.begin_create_or_update(group, name, pool, now, polling=False, raw_response_hook=hook)
-        )
-
     def authorize(self, group: str, name: str, ranges: list[str]) -> Accepted:
         """Ask for other authorized API server address ranges; everything else stays."""
         managed = self._session.clusters.managed_clusters

@@ -22,6 +22,7 @@ SUB = "11111111-2222-3333-4444-555555555555"
 GROUP = "rg"
 KIND = "Microsoft.ContainerService/managedClusters"
 TOKEN = "arm-token-of-the-test"
+READ_ONLY = {"eTag", "provisioningState", "currentOrchestratorVersion", "nodeImageVersion"}
 PHASES = ["InProgress", "CreatingAgentPools"]
 MC = re.compile(
     r"/subscriptions/[^/]+/resourcegroups/([^/]+)/providers/microsoft.containerservice/managedclusters/([^/]+)(/.*)?",
@@ -159,7 +160,7 @@ def _resource(name: str, body: dict[str, Any], group: str = GROUP) -> dict[str, 
     made.setdefault("tags", {})
     made["properties"] |= {"powerState": {"code": "Running"}, "currentKubernetesVersion": "1.33.6"}
     for pool in made["properties"]["agentPoolProfiles"]:
-        pool["provisioningState"] = "Succeeded"
+        pool |= {"provisioningState": "Succeeded", "nodeImageVersion": "AKSUbuntu-1", "eTag": str(uuid.uuid4())}
     return made
 
 
@@ -379,16 +380,19 @@ class ArmDoor(Door):
         pools, name = there["properties"]["agentPoolProfiles"], rest.rsplit("/", 1)[1]
         pool = next((each for each in pools if each["name"] == name), None)
         job = {"cluster": cluster.lower(), "pool": name, "error": self.azure.take("late")}
+        if pool and self.headers.get("If-Match", f'"{pool.get("eTag")}"') != f'"{pool.get("eTag")}"':
+            return self.answer(412, {"code": "PreconditionFailed", "message": "the eTag is another", "details": None})
         there["properties"]["provisioningState"] = "Updating"
         if self.command == "DELETE":
             pool["provisioningState"] = "Deleting"
             return self.begin(202, None, job | {"delete_pool": True})
         if pool is not None:
             assert pool["vmSize"] == given["properties"]["vmSize"], "the size of a pool is fixed"
+            assert READ_ONLY.isdisjoint(given["properties"]), "Azure's own facts are not written back"
             pool.clear()
         else:
             pools.append(pool := {})
-        pool |= {"name": name, **given["properties"], "provisioningState": "Scaling"}
+        pool |= {"name": name, **given["properties"], "provisioningState": "Scaling", "eTag": str(uuid.uuid4())}
         return self.begin(200, self.pool(there, rest), job)
 
     def begin(self, status: int, body: Any, job: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from compute import placed, pool_actions, queries, steps
+from compute.arm.pools import Pools
 from compute.models import ComputeTarget, NodePool
 from compute.steps.pools import mark_of
 from portal import operations
@@ -116,6 +117,26 @@ def test_an_autoscaler_is_switched_on_without_a_change_of_the_nodes_and_off_with
     run_all()
     there = at_azure(azure)
     assert (there["enableAutoScaling"], there["count"], "minCount" in there) == (False, 2, False)
+
+
+def test_a_pool_that_was_changed_in_azure_between_read_and_write_is_read_anew(
+    pool, operator, azure, run_all, monkeypatch
+):
+    real = Pools._read
+
+    def slow(*args):
+        found = real(*args)
+        if "team" not in at_azure(azure).get("nodeLabels", {}):
+            at_azure(azure).update({"nodeLabels": {"team": "vision"}, "eTag": "other"})
+        return found
+
+    monkeypatch.setattr(Pools, "_read", slow)
+    op = pool_actions.pool_scale(pool=again(pool), actor=operator, count=4)
+    run_all()
+    op.refresh_from_db()
+    assert op.state == "Succeeded", op.error
+    assert (at_azure(azure)["count"], at_azure(azure)["nodeLabels"]) == (4, {"team": "vision"})
+    assert "It changed in Azure meanwhile: reading it anew" in op.log.values_list("text", flat=True)
 
 
 REFUSED = [

@@ -149,3 +149,12 @@ def test_a_pool_that_is_absent_is_404_and_a_delete_asks_for_the_right_etag(town,
     assert (absent.status_code, absent.json()["subcode"]) == (404, "GetAgentPool_NotFound")
     stale = town.ask("DELETE", town.cluster(f"{pools}/agentPools/extra"), **{"If-Match": '"old"'})
     assert stale.status_code == 412
+
+
+def test_a_pool_is_written_back_only_as_it_was_read(town, pools):
+    read = town.ask("GET", town.cluster(f"{pools}/agentPools/extra")).json()["properties"]
+    given = {"count": 2, "vmSize": read["vmSize"]}
+    assert town.wait(pool(town, pools, "extra", **given))["status"] == "Succeeded"
+    where = town.cluster(f"{pools}/agentPools/extra")
+    stale = town.ask("PUT", where, {"properties": given}, **{"If-Match": f'"{read["eTag"]}"'})
+    assert stale.status_code == 412
