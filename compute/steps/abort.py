@@ -49,6 +49,7 @@ def _stop(op: Operation, target: ComputeTarget, arm: Arm, view: ClusterView) -> 
 
 def _send(op: Operation, target: ComputeTarget, arm: Arm, view: ClusterView) -> None:
     refused = ""
+    operations.renew(op)
     try:
         if op.kind in ON_POOL:
             arm.pools.abort(target.resource_group, target.cluster_name, _pool_name(op, view))

@@ -23,6 +23,7 @@ from compute.steps.waiting import (
     mark,
     patient,
     settled_view,
+    submit,
     target_of,
     view_of,
 )
@@ -220,7 +221,7 @@ def authorize_portal(op: Operation) -> Wait | None:
         if view is not None and covers(list(view.authorized_ip_ranges), wanted):
             accept(op, None)
         else:
-            accept(op, arm.authorize(target.resource_group, target.cluster_name, [*ranges, wanted]))
+            submit(op, lambda: arm.authorize(target.resource_group, target.cluster_name, [*ranges, wanted]))
     wait = follow(op, target, arm)
     if wait is None:
         settled_view(op, target, arm)

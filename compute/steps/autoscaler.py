@@ -22,6 +22,7 @@ from compute.steps.waiting import (
     patient,
     pause,
     settle_change,
+    submit,
     target_of,
     watched,
 )
@@ -84,7 +85,7 @@ def submit_autoscaler(op: Operation) -> Wait | None:
         bounds = op.input["wish"]["autoscaler"]
         pair = (bounds["min_count"], bounds["max_count"]) if bounds else None
         where = (target.resource_group, target.cluster_name, own.name)
-        accept(op, arm.pools.resize(*where, op.input["wish"]["node_count"], pair))
+        submit(op, lambda: arm.pools.resize(*where, op.input["wish"]["node_count"], pair))
     return None
 
 

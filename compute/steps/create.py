@@ -15,6 +15,7 @@ from compute.steps.waiting import (
     patient,
     pause,
     settled_view,
+    submit,
     target_of,
     view_of,
     watched,
@@ -47,7 +48,7 @@ def submit_create(op: Operation) -> Wait | None:
         return None
     if view is None and not arm.resource_group(target.resource_group):
         raise AzureFailed(f"There is no resource group {target.resource_group} in the workspace's subscription.")
-    accept(op, arm.put_cluster(spec_of(target)))
+    submit(op, lambda: arm.put_cluster(spec_of(target)))
     return None
 
 

@@ -16,6 +16,7 @@ from compute.steps.waiting import (
     owner_mark,
     patient,
     pause,
+    submit,
     target_of,
     view_of,
     watched,
@@ -48,7 +49,7 @@ def submit_pool(op: Operation) -> Wait | None:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
     else:
         _mark(pool, ComputeState.CREATING)
-        accept(op, arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, subnet_of(view))))
+        submit(op, lambda: arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, subnet_of(view))))
     return None
 
 
@@ -79,7 +80,7 @@ def submit_pool_scale(op: Operation) -> Wait | None:
     else:
         _want(op, pool)
         where = (target.resource_group, target.cluster_name, pool.name)
-        accept(op, arm.pools.resize(*where, pool.count, _bounds(pool)))
+        submit(op, lambda: arm.pools.resize(*where, pool.count, _bounds(pool)))
     return None
 
 
@@ -142,7 +143,7 @@ def submit_pool_removal(op: Operation) -> Wait | None:
     else:
         _mark(pool, ComputeState.DELETING)
         where = (target.resource_group, target.cluster_name, pool.name)
-        accept(op, arm.pools.delete(*where, ignore_budgets=bool(op.input.get("force"))))
+        submit(op, lambda: arm.pools.delete(*where, ignore_budgets=bool(op.input.get("force"))))
     return None
 
 

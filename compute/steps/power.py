@@ -17,6 +17,7 @@ from compute.steps.waiting import (
     patient,
     pause,
     settle_change,
+    submit,
     target_of,
     view_of,
     watched,
@@ -44,7 +45,7 @@ def submit_power(op: Operation) -> Wait | None:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy}")
     else:
         ask = arm.start if op.input["power"] == Power.RUNNING else arm.stop
-        accept(op, ask(target.resource_group, target.cluster_name))
+        submit(op, lambda: ask(target.resource_group, target.cluster_name))
     return None
 
 

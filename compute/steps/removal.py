@@ -9,7 +9,7 @@ from compute.arm import ArmBusy, ArmRefused
 from compute.models import ComputeTarget
 from compute.steps.inside import unclaim
 from compute.steps.reaching import reached
-from compute.steps.waiting import AzureFailed, accept, arm_for, patient, pause, target_of, view_of, watched
+from compute.steps.waiting import AzureFailed, accept, arm_for, patient, pause, submit, target_of, view_of, watched
 from compute.types import ComputeState
 from portal.models import Operation
 from portal.types import OperationKind, OperationState, Wait
@@ -44,7 +44,7 @@ def submit_delete(op: Operation) -> Wait | None:
             arm.abort(target.resource_group, target.cluster_name)
         return Wait(2, f"Azure stops what it does with the cluster ({view.provisioning_state})")
     try:
-        accept(op, arm.delete(target.resource_group, target.cluster_name))
+        submit(op, lambda: arm.delete(target.resource_group, target.cluster_name))
     except ArmBusy as busy:
         return Wait(5, busy.detail)
     return None

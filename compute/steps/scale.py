@@ -16,6 +16,7 @@ from compute.steps.waiting import (
     pause,
     settle_change,
     settled_view,
+    submit,
     target_of,
     view_of,
     watched,
@@ -42,7 +43,8 @@ def submit_scale(op: Operation) -> Wait | None:
     elif not view.is_settled:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.provisioning_state}")
     else:
-        accept(op, arm.pools.scale(target.resource_group, target.cluster_name, view.pool, op.input["node_count"]))
+        where = (target.resource_group, target.cluster_name, view.pool)
+        submit(op, lambda: arm.pools.scale(*where, op.input["node_count"]))
     return None
 
 

@@ -97,6 +97,14 @@ def mark(target: ComputeTarget, state: ComputeState) -> None:
         ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason="")
 
 
+def submit(op: Operation, ask: Callable[[], Accepted]) -> None:
+    """Ask Azure for a job and store at once that it took it. What was read before may have outlived the lease: without
+    one nothing is asked. Raises LostLease.
+    """
+    operations.renew(op)
+    accept(op, ask())
+
+
 def accept(op: Operation, accepted: Accepted | None) -> None:
     """Store at once that Azure took the job; None: it is under way without a URL that we know."""
     url = accepted.operation_url if accepted else ""

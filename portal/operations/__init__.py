@@ -4,7 +4,7 @@ The row is the truth; a Celery message is a doorbell that may be lost or ring tw
 """
 
 from portal.operations.control import cancel, retry
-from portal.operations.engine import advance, due, remember
+from portal.operations.engine import advance, due, remember, renew
 from portal.operations.plans import Abort, TooLate, define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
 from portal.operations.usual import Usual, usual_times, usual_total
@@ -21,6 +21,7 @@ __all__ = [
     "due",
     "plan_of",
     "remember",
+    "renew",
     "retry",
     "ring",
     "start",

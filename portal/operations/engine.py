@@ -63,6 +63,14 @@ def remember(op: Operation, **facts: Any) -> None:
     _write(op, memo=op.memo)
 
 
+def renew(op: Operation) -> None:
+    """Hold the operation for a whole lease from now on; call it just before what must not be asked for twice.
+
+    Raises LostLease when another worker has it.
+    """
+    _write(op, leased_until=database_now() + timedelta(seconds=settings.OPERATION_LEASE_SECONDS))
+
+
 def _free(now: datetime) -> Q:
     return Q(leased_until__isnull=True) | Q(leased_until__lt=now)
 

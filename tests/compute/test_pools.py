@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -342,6 +343,28 @@ def test_a_lost_answer_never_leads_to_a_second_request(deed, target, operator, a
     op.refresh_from_db()
     assert op.state == "Succeeded", op.error
     assert len([1 for verb, _ in azure.changes if verb in ("PUT", "DELETE")]) == 1
+
+
+def test_a_worker_that_was_overtaken_while_it_read_asks_azure_for_nothing(
+    target, operator, azure, run_all, monkeypatch
+):
+    op, real = add(target, operator), steps.pools.present_view
+    step_once(op)
+
+    def slow(*args):
+        view = real(*args)
+        patch.undo()
+        Operation.objects.filter(pk=op.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+        step_once(op)
+        assert len(azure.changes) == 1
+        return view
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.pools, "present_view", slow)
+        step_once(op)
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, [verb for verb, _ in azure.changes]) == ("Succeeded", ["PUT"])
 
 
 class Killed(BaseException):

@@ -170,6 +170,18 @@ def test_a_worker_that_lost_its_lease_writes_nothing(op: Operation) -> None:
     assert "url" not in op.memo
 
 
+def test_a_lease_is_renewed_only_by_the_worker_that_has_it(op: Operation) -> None:
+    held = engine._claim(str(op.pk))
+    assert held is not None
+    Operation.objects.filter(pk=op.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    operations.renew(held)
+    assert list(operations.due()) == []
+    Operation.objects.filter(pk=op.pk).update(leased_until=timezone.now() - timedelta(seconds=1))
+    engine._claim(str(op.pk))
+    with pytest.raises(engine.LostLease):
+        operations.renew(held)
+
+
 def test_what_a_step_remembers_is_stored_before_the_step_ends(op: Operation) -> None:
     held = engine._claim(str(op.pk))
     assert held is not None
