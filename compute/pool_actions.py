@@ -87,20 +87,20 @@ def pool_scale(
 def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operation:
     """Start to take a node pool away with its nodes.
 
-    Raises PoolInUse (409) with the names of what asks for it, unless forced; NotScalable or Busy (409), TooFewCores
+    Raises PoolInUse (409) unless forced: with the names of what asks for it, with the number of other workspaces that
+    have the cluster, and for a pool that others made in a cluster of others. NotScalable or Busy (409), TooFewCores
     (422).
     """
     target = pool.target
     _check_usable(target)
     _check_floor(pool, 0)
     names = placed.on_pool(target=target, pool=pool.name)
-    if names and not force:
-        raise PoolInUse(
-            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the node pool {pool.name}. Move or delete "
-            "first what runs there, or force: then its replicas fit on no node.",
-            deployments=names,
-        )
+    others = 0 if pool.state == ComputeState.MISSING else len(queries.attachments(target=target))
+    uses = _uses(pool, names, others)
+    if uses and not force:
+        raise PoolInUse(f"{uses} Force it to remove it all the same.", deployments=names, other_workspaces=others)
     warnings = [f"Without a node to run on: {', '.join(names)}."] if names else []
+    warnings += [_uses(pool, [], others)] if others else []
     before = {"state": pool.state}
     NodePool.objects.filter(pk=pool.pk).update(state=ComputeState.DELETING, reason="", generation=F("generation") + 1)
     return _start(
@@ -134,6 +134,22 @@ def pool_adopt(*, pool: NodePool, actor: User) -> None:
         action="node_pool.count_adopted", on=target, actor=actor, before={"pool": pool.name, **before},
         after={"pool": pool.name, **after},
     )  # fmt: skip
+
+
+def _uses(pool: NodePool, names: list[str], others: int) -> str:
+    """Why a pool is not removed without a second thought, in one or two sentences; empty when nothing speaks for it."""
+    parts = []
+    if names:
+        parts.append(
+            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the node pool {pool.name}. Move or delete "
+            "first what runs there; without it its replicas fit on no node."
+        )
+    if others:
+        whom = "Another workspace has" if others == 1 else f"{others} other workspaces have"
+        parts.append(f"{whom} the same cluster, and may run something on {pool.name}.")
+    if pool.is_adopted and pool.target.is_attached and pool.state != ComputeState.MISSING:
+        parts.append(f"{pool.name} was made outside the portal, in a cluster that is only attached.")
+    return " ".join(parts)
 
 
 def refuse_first(target: ComputeTarget, name: str) -> None:

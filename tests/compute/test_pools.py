@@ -600,12 +600,35 @@ def test_what_asks_for_a_pool_keeps_it_unless_forced_and_both_times_it_is_named(
         version.deployment.revisions.update(config=config)
     with pytest.raises(pool_actions.PoolInUse, match="iris-v1 needs the node pool extra") as refusal:
         pool_actions.pool_remove(pool=pool, actor=operator)
-    assert refusal.value.extras == {"deployments": ["iris-v1"]}
+    assert refusal.value.extras == {"deployments": ["iris-v1"], "other_workspaces": 0}
     op = pool_actions.pool_remove(pool=pool, actor=operator, force=True)
     assert op.input["warnings"] == ["Without a node to run on: iris-v1."]
     run_all()
     assert AuditEvent.objects.get(action="node_pool.removed").before["deployments"] == ["iris-v1"]
     assert at_azure(azure) == {}
+
+
+def test_a_pool_of_a_cluster_that_other_workspaces_have_is_removed_only_by_force_and_they_are_a_number(
+    pool, operator, elsewhere
+):
+    target = again(pool).target
+    page_rows.target(
+        elsewhere, "theirs", subscription_id=target.subscription_id.upper(), resource_group=target.resource_group,
+        cluster_name=target.cluster_name,
+    )  # fmt: skip
+    with pytest.raises(pool_actions.PoolInUse, match="Another workspace has the same cluster, and may run") as refusal:
+        pool_actions.pool_remove(pool=pool, actor=operator)
+    assert (refusal.value.extras["other_workspaces"], "rivals" in refusal.value.detail) == (1, False)
+    op = pool_actions.pool_remove(pool=pool, actor=operator, force=True)
+    assert op.input["warnings"][0].startswith("Another workspace has the same cluster")
+
+
+def test_a_pool_that_others_made_in_an_attached_cluster_is_removed_only_by_force(pool, operator):
+    ComputeTarget.objects.update(is_attached=True)
+    NodePool.objects.update(is_adopted=True)
+    with pytest.raises(pool_actions.PoolInUse, match="extra was made outside the portal, in a cluster that is only"):
+        pool_actions.pool_remove(pool=again(pool), actor=operator)
+    assert pool_actions.pool_remove(pool=pool, actor=operator, force=True).input["force"]
 
 
 def test_what_was_seen_on_a_pool_is_named_when_it_has_to_move(pool, operator):
