@@ -242,12 +242,8 @@ def _check_floor(pool: NodePool, count: int) -> None:
     target = pool.target
     if target.purpose != Purpose.FAST_PROD or count >= queries.least_of(pool):
         return
-    own, _ = queries.pools(target=target)
-    rest = [
-        (queries.size_of(row), queries.least_of(row)) for row in target.pools.exclude(pk=pool.pk)
-        if row.observed and row.state != ComputeState.MISSING
-    ]  # fmt: skip
-    parts = [(own, target.node_count), *rest]
+    own, rest = queries.pools(target=target, without=pool.name)
+    parts = [(own, queries.least_own(target)), *rest]
     here = (queries.size_of(pool), count)
     sizes.check_cores(parts=[here, *parts] if count else parts, purpose=target.purpose)
 

@@ -222,10 +222,13 @@ def size_known(*, workspace: Workspace, name: str, region: str) -> VmSize:
     return sizes.find(name)
 
 
-def pools(*, target: ComputeTarget) -> tuple[VmSize, list[sizes.Pool]]:
-    """The size of the target's own pool, and the further pools with the fewest nodes that they are to have."""
+def pools(*, target: ComputeTarget, without: str = "") -> tuple[VmSize, list[sizes.Pool]]:
+    """The size of the target's own pool, and the further pools, `without` one, with the fewest nodes that they are to
+    have.
+    """
     rows = list(target.pools.all())
-    others = [(size_of(row), least_of(row)) for row in rows if row.observed and row.state != ComputeState.MISSING]
+    there = [row for row in rows if row.observed and row.state != ComputeState.MISSING and row.name != without]
+    others = [(size_of(row), least_of(row)) for row in there]
     known = {first_pool(target), *(row.name for row in rows)}
     for name, size, count in target.observed.get("pools") or []:
         if name in known:
@@ -245,6 +248,12 @@ def size_of(pool: NodePool) -> VmSize:
 def least_of(pool: NodePool) -> int:
     """The fewest nodes that a pool is to have: what its autoscaler keeps, else its count."""
     return pool.count if pool.min_count is None else pool.min_count
+
+
+def least_own(target: ComputeTarget) -> int:
+    """The fewest nodes that the target's own pool is to have."""
+    bounds = power.bounds_wanted(target) or power.bounds_seen(target)
+    return bounds["min_count"] if bounds else target.node_count
 
 
 def first_pool(target: ComputeTarget) -> str:

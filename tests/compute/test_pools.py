@@ -220,6 +220,17 @@ def test_the_12_vcpus_of_fastprod_are_counted_over_all_pools(pool, operator, cal
     assert call("operator", "post", "compute-targets/prod-1/scale/", {"node_count": 1}).status_code == 422
 
 
+def test_of_the_12_vcpus_the_own_pool_counts_with_what_its_autoscaler_keeps(pool, operator):
+    ComputeTarget.objects.update(config={"autoscaler": {"min_count": 2, "max_count": 9}}, node_count=5)
+    for act in (
+        lambda: pool_actions.pool_remove(pool=again(pool), actor=operator),
+        lambda: pool_actions.pool_scale(pool=again(pool), actor=operator, count=1),
+    ):
+        with pytest.raises(Problem, match="2 × Standard_D3_v2") as refusal:
+            act()
+        assert refusal.value.code == "too_few_vcpus"
+
+
 def test_the_quota_size_and_zone_of_the_nodes_that_come_on_top_are_looked_at_first(target, operator, azure, run_all):
     azure.usages = [usage("cores", 345, 350), usage("f", 0, 350)]
     azure.skus[1]["locationInfo"][0]["zones"] = ["1"]
