@@ -6,10 +6,12 @@ from typing import Any
 
 from django.db.models import F, Q
 
-from compute import fit, queries
+from compute import fit, power, queries
 from compute import pools as rules
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState
+
+GONE = (ComputeState.CREATING, ComputeState.DELETING, ComputeState.MISSING)
 
 
 def choices(*, target: ComputeTarget) -> list[rules.Choice]:
@@ -20,13 +22,12 @@ def choices(*, target: ComputeTarget) -> list[rules.Choice]:
         queries.first_pool(target), target.vm_size or target.name, target.vcpus, target.memory_gb, target.gpus,
         tuple(target.observed.get("pool_taints") or ()), most=max(target.node_count, 1),
     )  # fmt: skip
-    gone = (ComputeState.CREATING, ComputeState.DELETING, ComputeState.MISSING)
     alive = {node.get("pool") for node in target.observed.get("nodes") or []}  # what failed may have nodes still
     return [
         own,
         *(
             _choice(row) for row in target.pools.all()
-            if row.observed and row.state not in gone and (row.state != ComputeState.FAILED or row.name in alive)
+            if row.observed and row.state not in GONE and (row.state != ComputeState.FAILED or row.name in alive)
         ),
     ]  # fmt: skip
 
@@ -48,9 +49,15 @@ def taints_of(*, target: ComputeTarget, pool: str) -> tuple[str, ...]:
 
 def grows(*, target: ComputeTarget, pool: str) -> bool:
     """Whether an autoscaler may add nodes of that pool; without a name, of any pool that takes everything."""
-    if pool and pool != queries.first_pool(target):
-        return bool(target.pools.filter(name=pool, max_count__isnull=False).exists())
-    return bool(target.config.get("autoscaler"))
+    own = queries.first_pool(target)
+    if pool != own and any(row.is_autoscaled and _takes(row, pool) for row in target.pools.all()):
+        return True
+    return pool in ("", own) and bool(power.bounds_wanted(target) or power.bounds_seen(target))
+
+
+def _takes(row: NodePool, pool: str) -> bool:
+    """Whether a pool is the named one, or without a name, one that takes everything."""
+    return row.name == pool if pool else row.state not in GONE and _choice(row).is_open
 
 
 def on_pools(*, target: ComputeTarget) -> dict[str, list[str]]:

@@ -264,7 +264,7 @@ def test_what_can_be_known_early_is_refused_early(
 def gpu_pool(target: Any, name: str = "gpu1", **more: Any) -> NodePool:
     facts = {"vm_size": "Standard_NC4as_T4_v3", "vcpus": 4, "memory_gb": 28, "gpus": 1, "count": 1, **more}
     observed = {"count": 1, "power_state": "Running"}
-    return NodePool.objects.create(target=target, name=name, state="Succeeded", observed=observed, **facts)
+    return NodePool.objects.create(target=target, name=name, observed=observed, **{"state": "Succeeded", **facts})
 
 
 def pod_of(azure: Azure, row: Deployment) -> dict[str, Any]:
@@ -375,3 +375,26 @@ def test_what_was_deployed_before_pools_were_stored_goes_where_its_gpus_are(
     assert placed.on_pools(target=target) == {"gpu1": ["iris"]}
     steps.apply_workload(job(row))
     assert pod_of(azure, row)["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+
+
+@pytest.mark.parametrize(
+    ("more", "own", "pool", "grows"),
+    [
+        ({}, {}, "", False),
+        ({"max_count": 2}, {}, "", True),
+        ({"max_count": 2, "taints": ["a=b:NoSchedule"]}, {}, "", False),
+        ({"max_count": 2, "taints": ["a=b:NoSchedule"]}, {}, "gpu1", True),
+        ({"max_count": 2, "state": "Missing"}, {}, "", False),
+        ({"max_count": 2}, {}, "nodepool1", False),
+        ({}, {"observed": {"min_count": 1, "max_count": 3}}, "", True),
+        ({}, {"config": {"autoscaler": {"min_count": 1, "max_count": 3}}}, "nodepool1", True),
+        ({}, {"config": {"autoscaler": {"min_count": 1, "max_count": 3}}}, "gpu1", False),
+    ],
+)
+def test_room_may_come_where_an_autoscaler_adds_nodes_that_take_the_pods(
+    target: Any, more: dict[str, Any], own: dict[str, Any], pool: str, grows: bool
+) -> None:
+    gpu_pool(target, **more)
+    for name, value in own.items():
+        setattr(target, name, value)
+    assert placed.grows(target=target, pool=pool) == grows
