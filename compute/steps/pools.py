@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import structlog
+
 from compute import queries
 from compute.arm import OWNER_TAG
 from compute.models import ComputeTarget, NodePool
@@ -13,6 +15,7 @@ from compute.steps.waiting import (
     AzureFailed,
     accept,
     arm_for,
+    forget_job,
     owner_mark,
     patient,
     pause,
@@ -24,7 +27,10 @@ from compute.steps.waiting import (
 from compute.types import ComputeState, PoolSpec, PoolView
 from portal import operations
 from portal.models import Operation
+from portal.problems import Problem, Retryable
 from portal.types import OperationKind, OperationState, Wait
+
+log = structlog.get_logger(__name__)
 
 
 class PoolNameTaken(AzureFailed):
@@ -99,7 +105,7 @@ def await_pool(op: Operation) -> Wait | None:
         state = there.provisioning_state if there else "gone"
         if there is not None:
             NodePool.objects.filter(pk=pool.pk).update(observed=seen(there))
-        _forget_job(op)
+        forget_job(op, state)
         raise AzureFailed(error or f"Azure has the node pool {pool.name} as {state}, without a reason.")
     if view.busy_with:
         return pause(op, None, f"Azure: {view.busy_with}")
@@ -119,8 +125,8 @@ def await_pool_nodes(op: Operation) -> Wait | None:
     least = pool.min_count or 0 if pool.is_autoscaled else pool.count
     if ready < least:
         return Wait(1, f"{ready} of {least} nodes of {pool.name} are ready")
-    if len(ours) > pool.count and not pool.is_autoscaled:
-        return Wait(1, f"{len(ours) - pool.count} nodes of {pool.name} leave")
+    if ready > pool.count and not pool.is_autoscaled:  # deallocated machines may stay as nodes that are not ready
+        return Wait(1, f"{ready - pool.count} nodes of {pool.name} leave")
     return None
 
 
@@ -161,12 +167,21 @@ def await_pool_gone(op: Operation) -> Wait | None:
     there = view.node_pool(pool.name) if view else None
     if view is None or there is None:
         if view is not None:
-            store_observed(target, view, observed_nodes(queries.open_cluster(target)))
+            store_observed(target, view, None)
+            _note_nodes(target)
         return None
     if not error and view.busy_with:
         return pause(op, None, f"Azure: {view.busy_with}")
-    _forget_job(op)
+    forget_job(op, there.provisioning_state)
     raise AzureFailed(error or f"Azure still has the node pool {pool.name} as {there.provisioning_state}.")
+
+
+def _note_nodes(target: ComputeTarget) -> None:
+    """The nodes that are left, if the cluster tells: the pool is gone in Azure whether it does or not."""
+    try:
+        store_observed(target, None, observed_nodes(queries.open_cluster(target)))
+    except (Problem, Retryable) as trouble:
+        log.info("nodes_unseen", target=target.ref, reason=trouble.detail)
 
 
 def settle_pool(op: Operation) -> None:
@@ -236,10 +251,3 @@ def _want(op: Operation, pool: NodePool) -> None:
 
 def _mark(pool: NodePool, state: ComputeState) -> None:
     NodePool.objects.filter(pk=pool.pk).exclude(state=state).update(state=state, reason="")
-
-
-def _forget_job(op: Operation) -> None:
-    """So that a retry submits again."""
-    for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error"):
-        op.memo.pop(name, None)
-    op.memo["azure_ended"] = True

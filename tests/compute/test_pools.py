@@ -140,6 +140,31 @@ def test_a_pool_that_was_changed_in_azure_between_read_and_write_is_read_anew(
     assert "It changed in Azure meanwhile: reading it anew" in op.log.values_list("text", flat=True)
 
 
+def test_a_pool_that_is_gone_in_azure_is_removed_although_the_api_server_is_silent(pool, operator, azure, run_all):
+    op = pool_actions.pool_remove(pool=again(pool), actor=operator)
+    queries._open.clear()
+    azure.fail("kube", *[(503, {"kind": "Status", "message": "no"})] * 50)
+    run_all()
+    azure.faults.clear()
+    op.refresh_from_db()
+    assert (op.state, op.error, NodePool.objects.count()) == ("Succeeded", None, 0)
+    assert [name for name, _, _ in ComputeTarget.objects.get().observed["pools"]] == ["nodepool1"]
+
+
+def test_machines_that_a_scale_deallocates_do_not_hold_it_up(pool, operator, azure, run_all, monkeypatch):
+    real = azure.nodes
+
+    def with_parked():
+        parked = {"metadata": {"name": "parked", "labels": {"kubernetes.azure.com/agentpool": "extra"}}}
+        return [*real(), {**parked, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}]
+
+    monkeypatch.setattr(azure, "nodes", with_parked)
+    op = pool_actions.pool_scale(pool=again(pool), actor=operator, count=3)
+    run_all()
+    op.refresh_from_db()
+    assert op.state == "Succeeded", op.error
+
+
 REFUSED = [
     ({"name": "GPU"}, "'GPU' has 3 characters. A node pool's name has 1 to 12 lower-case letters and digits"),
     ({"name": "pool-1"}, "has 6 characters"),
