@@ -38,6 +38,20 @@ def _pool(wanted: Any, there: PoolView | None) -> list[Row]:
     if there.is_stopped:
         words = f"The node pool {wanted.name} is {there.power_state.lower()}."
         return [_row("pool_power_state", "Running", there.power_state, words)]
+    return [*_size(wanted, there), *_counts(wanted, there)]
+
+
+def _size(wanted: Any, there: PoolView) -> list[Row]:
+    """A pool of other machines under the name; `was_size` is what was asked for, until somebody takes that over."""
+    now = wanted.vm_size if there.vm_size.lower() != wanted.vm_size.lower() else ""
+    asked = wanted.observed.get("was_size") or now
+    if not asked:
+        return []
+    words = f"The node pool {wanted.name} was made anew outside the portal, of {there.vm_size}; it was of {asked}."
+    return [_row("pool_size", asked, there.vm_size, words)]
+
+
+def _counts(wanted: Any, there: PoolView) -> list[Row]:
     if (there.min_count, there.max_count) != (wanted.min_count, wanted.max_count):
         words = f"Azure has {_bounds_words(there)} for the node pool {wanted.name}; {_bounds_words(wanted)} is wanted."
         return [_row("pool_autoscaler", _bounds(wanted), _bounds(there), words)]

@@ -19,6 +19,7 @@ from portal.types import OperationKind
 
 DEFAULTS = {"mode": PoolMode.USER.value, "vm_size": sizes.DEFAULT_SIZE, "count": 1}
 FIELDS = ("mode", "vm_size", "count", "min_count", "max_count", "zones", "labels", "taints", "os_disk_gb")
+ADOPTED = ("pool_count", "pool_autoscaler", "pool_size")
 COUNTS = ("count", "min_count", "max_count")
 
 
@@ -121,11 +122,12 @@ def pool_adopt(*, pool: NodePool, actor: User) -> None:
     before = {name: getattr(pool, name) for name in COUNTS}
     after = {name: pool.observed.get(name) for name in COUNTS}
     drift = target.observed.get("drift") or []
-    mine = [row for row in drift if row.get("pool") == pool.name and row["code"] in ("pool_count", "pool_autoscaler")]
+    mine = [row for row in drift if row.get("pool") == pool.name and row["code"] in ADOPTED]
     if not mine:
         raise NoPoolDrift(f"Azure has what is wanted for the node pool {pool.name}.")
     _check_floor(pool, int((after["count"] if after["min_count"] is None else after["min_count"]) or 0))
-    _take_generation(pool, None, **after, reason="")
+    seen = {name: value for name, value in pool.observed.items() if name != "was_size"}
+    _take_generation(pool, None, **after, observed=seen, reason="")
     rest = [row for row in drift if row not in mine]
     ComputeTarget.objects.filter(pk=target.pk).update(
         observed={**target.observed, "drift": rest}, reason=" ".join(row["message"] for row in rest)
@@ -147,7 +149,9 @@ def _uses(pool: NodePool, names: list[str], others: int) -> str:
     if others:
         whom = "Another workspace has" if others == 1 else f"{others} other workspaces have"
         parts.append(f"{whom} the same cluster, and may run something on {pool.name}.")
-    if pool.is_adopted and pool.target.is_attached and pool.state != ComputeState.MISSING:
+    if pool.observed.get("was_size"):
+        parts.append(f"{pool.name} was made anew outside the portal.")
+    elif pool.is_adopted and pool.target.is_attached and pool.state != ComputeState.MISSING:
         parts.append(f"{pool.name} was made outside the portal, in a cluster that is only attached.")
     return " ".join(parts)
 

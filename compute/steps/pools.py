@@ -9,14 +9,13 @@ from compute.arm import OWNER_TAG
 from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
 from compute.steps.pool_checks import PoolGone, pool_of, present_view, subnet_of
-from compute.steps.pool_watch import seen
+from compute.steps.pool_watch import is_ours, mark_of, seen
 from compute.steps.waiting import (
     BUSY_PAUSE,
     AzureFailed,
     accept,
     arm_for,
     forget_job,
-    owner_mark,
     patient,
     pause,
     submit,
@@ -35,6 +34,10 @@ log = structlog.get_logger(__name__)
 
 class PoolNameTaken(AzureFailed):
     status, code, title = 409, "azure_pool_taken", "Azure has a node pool of that name"
+
+
+class PoolRemade(AzureFailed):
+    status, code, title = 409, "azure_pool_remade", "The node pool is another one now"
 
 
 @patient
@@ -141,6 +144,11 @@ def submit_pool_removal(op: Operation) -> Wait | None:
     there = view.node_pool(pool.name) if view else None
     if there is not None and not pool.observed and not is_ours(pool, there):
         operations.remember(op, accepted=True, stays=True)
+    elif there is not None and pool.observed and there.vm_size.lower() != pool.vm_size.lower():
+        raise PoolRemade(
+            f"{target.cluster_name} has a node pool {pool.name} of {there.vm_size}, not of {pool.vm_size}: somebody "
+            "made it anew in Azure. Nothing was removed. Once it is shown so here, it can be removed by force."
+        )
     elif view is None or there is None or there.provisioning_state.lower() == "deleting":
         _mark(pool, ComputeState.DELETING)
         accept(op, None)
@@ -222,16 +230,6 @@ def spec_of(pool: NodePool, subnet_id: str) -> PoolSpec:
         max_count=pool.max_count, zones=tuple(pool.zones), labels=pool.labels, taints=tuple(pool.taints),
         os_disk_gb=pool.os_disk_gb, subnet_id=subnet_id, tags={OWNER_TAG: mark_of(pool)},
     )  # fmt: skip
-
-
-def mark_of(pool: NodePool) -> str:
-    """The value of our tag on a pool that we made for this row."""
-    return f"{owner_mark(pool.target)}.{pool.pk}"
-
-
-def is_ours(pool: NodePool, there: PoolView) -> bool:
-    """Whether Azure's pool was made for this row."""
-    return there.tags.get(OWNER_TAG) == mark_of(pool)
 
 
 def _bounds(pool: NodePool) -> tuple[int, int] | None:

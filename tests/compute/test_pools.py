@@ -12,7 +12,7 @@ from django.utils import timezone
 from compute import placed, pool_actions, queries, steps
 from compute.arm.pools import Pools
 from compute.models import ComputeTarget, NodePool
-from compute.steps.pools import mark_of
+from compute.steps.pool_watch import mark_of
 from portal import operations
 from portal.models import AuditEvent, Operation
 from portal.operations import engine
@@ -538,6 +538,52 @@ def test_a_pool_that_was_rescaled_outside_is_told_and_never_overwritten_silently
         pool_actions.pool_adopt(pool=pool, actor=operator)
     look(pool.target)
     assert (again(pool).reason, azure.changes) == ("", [])
+
+
+def test_taints_labels_and_mode_that_were_changed_in_azure_are_taken_up_and_audited(pool, azure):
+    at_azure(azure).update({"nodeTaints": ["sku=gpu:NoSchedule"], "nodeLabels": {"team": "vision"}})
+    look(pool.target)
+    assert (again(pool).taints, pool.labels, pool.reason) == (["sku=gpu:NoSchedule"], {"team": "vision"}, "")
+    assert placed.taints_of(target=pool.target, pool="extra") == ("sku=gpu:NoSchedule",)
+    event = AuditEvent.objects.get(action="node_pool.changed_outside")
+    assert (event.before["taints"], event.after["labels"], "mode" in event.after) == ([], {"team": "vision"}, False)
+    look(pool.target)
+    assert AuditEvent.objects.filter(action="node_pool.changed_outside").count() == 1
+
+
+def test_a_pool_that_was_made_anew_outside_of_other_machines_is_told_and_not_removed_silently(
+    pool, operator, azure, run_all
+):
+    at_azure(azure).update({"vmSize": BIG, "tags": {}})
+    op = pool_actions.pool_remove(pool=again(pool), actor=operator)
+    run_all()
+    op.refresh_from_db()
+    assert (op.error["code"], azure.changes, again(pool).state) == ("azure_pool_remade", [], "Succeeded")
+    look(pool.target)
+    words = "The node pool extra was made anew outside the portal, of Standard_D3_v2; it was of Standard_D2s_v3."
+    assert (again(pool).vm_size, pool.vcpus, pool.is_adopted, pool.reason) == (BIG, 4, True, words)
+    look(pool.target)
+    assert (again(pool).reason, [row["code"] for row in pool.target.observed["drift"]]) == (words, ["pool_size"])
+    with pytest.raises(pool_actions.PoolInUse, match="extra was made anew outside the portal"):
+        pool_actions.pool_remove(pool=again(pool), actor=operator)
+    pool_actions.pool_adopt(pool=again(pool), actor=operator)
+    look(pool.target)
+    assert (again(pool).reason, pool.target.observed["drift"]) == ("", [])
+
+
+def test_where_the_first_pool_was_removed_outside_the_next_system_pool_is_the_target(target, operator, azure, run_all):
+    add(target, operator, "second", mode="System", count=3, vm_size=SMALL)
+    run_all()
+    (cluster,) = azure.clusters.values()
+    pools = cluster["properties"]["agentPoolProfiles"]
+    cluster["properties"]["agentPoolProfiles"] = [each for each in pools if each["name"] != "nodepool1"]
+    look(target)
+    assert (target.vm_size, target.vcpus, target.node_count, target.observed["pool"]) == (SMALL, 2, 3, "second")
+    assert not NodePool.objects.exists()
+    event = AuditEvent.objects.get(action="compute_target.first_pool_changed_outside")
+    assert (event.before["vm_size"], event.after["vm_size"], event.after["pool"]) == (BIG, SMALL, "second")
+    look(target)
+    assert (target.reason, AuditEvent.objects.filter(action=event.action).count()) == ("", 1)
 
 
 def test_a_count_below_12_vcpus_in_all_is_not_taken_over(pool, operator, azure):
