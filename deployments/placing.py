@@ -32,7 +32,8 @@ def check(choices: Sequence[Choice], config: DeploymentConfig, target: str) -> N
         raise NoPool(f"The node pool {found.name} of {target} has no node. Scale it first, or name another pool.")
     if config.gpu_cores > (found or choices[0]).gpus:
         raise NoPool(_too_few_gpus(choices, found, config, target))
-    _check_room([found] if found else [each for each in choices if each.is_open] or choices[:1], config, target)
+    anywhere = [each for each in choices if each.is_open and each.most] or choices[:1]
+    _check_room([found] if found else anywhere, config, target)
 
 
 def _too_few_gpus(choices: Sequence[Choice], found: Choice | None, config: DeploymentConfig, target: str) -> str:

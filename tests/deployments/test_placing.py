@@ -99,3 +99,8 @@ def test_cores_and_memory_have_to_be_on_one_node() -> None:
 
 def test_a_size_that_nobody_knows_is_left_to_the_cluster() -> None:
     assert place([Choice("nodepool1", "Standard_New")], **asks(64, 1)) == ""
+
+
+def test_a_pool_without_a_node_is_no_room() -> None:
+    empty = Choice("big", "Standard_E8s_v5", 8, 64, most=0)
+    assert "cpu is 6, but one Standard_D3_v2 of prod-1 has 4 vCPUs" in refused([OWN, empty], **asks(6, 1))
