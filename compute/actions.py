@@ -117,7 +117,7 @@ def compute_target_scale(
     *, target: ComputeTarget, node_count: int, actor: User, generation: int | None = None
 ) -> Operation:
     """Start to change the node count. Raises Stale (412), Busy or NotScalable (409), TooFewCores (422)."""
-    bounds = power.bounds_wanted(target) or power.bounds_seen(target)
+    bounds = power.bounds_in_force(target)
     if bounds:
         raise AutoscalerOwnsNodes(
             f"The autoscaler of {target.name} keeps {power.words(bounds)} nodes by itself. Change its bounds, or "

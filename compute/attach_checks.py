@@ -40,7 +40,7 @@ def state(view: ClusterView) -> list[Finding]:
 
 def power(view: ClusterView) -> list[Finding]:
     """Whether it runs."""
-    if view.power_state.lower() == "running":
+    if not view.is_stopped:
         return [Finding("running", OK, f"{view.name} is running.")]
     words = f"{view.name} is {view.power_state.lower()} in Azure. Start it, then attach it."
     return [Finding("not_running", ERROR, words, f"az aks start {_which(view)}")]

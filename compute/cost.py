@@ -83,14 +83,14 @@ def _paid(target: ComputeTarget) -> list[Paid]:
 
 
 def _first(target: ComputeTarget) -> Paid:
-    seen = target.observed.get("node_count") if target.config.get("autoscaler") else None
+    seen = target.observed.get("node_count") if power.bounds_in_force(target) else None
     return Paid(target.vm_size, target.node_count if seen is None else int(seen))
 
 
 def _further(pool: NodePool) -> Paid:
     """None while the pool is stopped, gone or was never made."""
     never_made = pool.state == ComputeState.FAILED and not pool.observed
-    if never_made or pool.state in GONE or str(pool.observed.get("power_state") or "").lower() == "stopped":
+    if never_made or pool.state in GONE or power.is_off(pool.observed):
         return Paid(pool.vm_size, 0)
     return Paid(pool.vm_size, int(pool.observed.get("count", pool.count)) if pool.is_autoscaled else pool.count)
 

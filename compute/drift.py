@@ -24,7 +24,7 @@ def differences(
 
 def pool_differences(*, wanted: Iterable[Any], view: ClusterView, before: Iterable[Row], now: str) -> list[Row]:
     """One row for each difference of a further node pool, named in `pool`; `wanted` are the rows of NodePool."""
-    if view.power_state.lower() != "running":
+    if view.is_stopped:
         return []
     found = [row | {"pool": pool.name} for pool in wanted for row in _pool(pool, view.node_pool(pool.name))]
     old = {(row["code"], row.get("pool"), row["azure"]): row["since"] for row in before}
@@ -75,7 +75,7 @@ def _row(code: str, configured: str, azure: str, message: str) -> Row:
 
 def _nodes(wanted: int, view: ClusterView) -> list[Row]:
     """A count that Azure's autoscaler set is none, nor are the nodes of a stopped cluster."""
-    if view.has_autoscaler or view.node_count == wanted or not wanted or view.power_state.lower() != "running":
+    if view.has_autoscaler or view.node_count == wanted or not wanted or view.is_stopped:
         return []
     words = f"Azure has {view.node_count} nodes; {wanted} are wanted."
     return [_row("node_count", str(wanted), str(view.node_count), words)]

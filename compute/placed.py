@@ -34,10 +34,8 @@ def choices(*, target: ComputeTarget) -> list[rules.Choice]:
 
 def _choice(row: NodePool) -> rules.Choice:
     most = row.count if row.max_count is None else row.max_count
-    stopped = str(row.observed.get("power_state") or "Running").lower() != "running"
-    return rules.Choice(
-        row.name, row.vm_size, row.vcpus, row.memory_gb, row.gpus, tuple(row.taints), 0 if stopped else most
-    )
+    most = 0 if power.is_off(row.observed) else most
+    return rules.Choice(row.name, row.vm_size, row.vcpus, row.memory_gb, row.gpus, tuple(row.taints), most)
 
 
 def taints_of(*, target: ComputeTarget, pool: str) -> tuple[str, ...]:
@@ -52,7 +50,7 @@ def grows(*, target: ComputeTarget, pool: str) -> bool:
     own = queries.first_pool(target)
     if pool != own and any(row.is_autoscaled and _takes(row, pool) for row in target.pools.all()):
         return True
-    return pool in ("", own) and bool(power.bounds_wanted(target) or power.bounds_seen(target))
+    return pool in ("", own) and bool(power.bounds_in_force(target))
 
 
 def _takes(row: NodePool, pool: str) -> bool:

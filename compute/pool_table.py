@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute import cost, fit, queries
+from compute import cost, fit, power, queries
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState, PoolMode
 
@@ -22,8 +22,8 @@ def rows(target: ComputeTarget) -> list[Row]:
 
 def totals(target: ComputeTarget) -> tuple[int, int]:
     """Nodes and vCPUs of all pools that are wanted and there; where Azure chooses the count, as it was seen."""
-    own = int(target.observed.get("node_count") or target.node_count if target.config.get("autoscaler") else
-              target.node_count)  # fmt: skip
+    seen = target.observed.get("node_count") if power.bounds_in_force(target) else None
+    own = int(seen or target.node_count)
     there = [pool for pool in target.pools.all() if pool.observed and pool.state != ComputeState.MISSING]
     counts = [(pool, int(pool.observed.get("count") or 0) if pool.is_autoscaled else pool.count) for pool in there]
     nodes = own + sum(count for _, count in counts)
@@ -32,7 +32,7 @@ def totals(target: ComputeTarget) -> tuple[int, int]:
 
 def first(target: ComputeTarget) -> Row:
     """The pool that the target itself stands for."""
-    bounds = target.config.get("autoscaler") or {}
+    bounds = power.bounds_in_force(target) or {}
     same = ("vm_size", "vcpus", "memory_gb", "gpus", "generation", "state")
     drift = [row["message"] for row in target.observed.get("drift") or [] if not row.get("pool")]
     facts = {

@@ -12,7 +12,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from compute import forms, pool_actions, pool_table, queries
 from compute.steps import pool_checks
-from compute.types import PoolMode
 from compute.views import detail_context, sizes_context
 from portal import pages
 from portal.problems import Problem
@@ -36,7 +35,6 @@ def pool_add(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
     home = target.workspace
     context = {
         **sizes_context(home, request, region=target.region), "workspace": home, "target": target, "typed": {},
-        "modes": PoolMode.values,
     }  # fmt: skip
     if request.method != "POST":
         return render(request, "compute/pool_add.html", context)

@@ -50,6 +50,16 @@ def bounds_seen(target: Target) -> Bounds | None:
     return None if high is None else {"min_count": int(low or 0), "max_count": int(high)}
 
 
+def bounds_in_force(target: Target) -> Bounds | None:
+    """The bounds that are wanted, else those that Azure had last: whoever set them, Azure chooses the count."""
+    return bounds_wanted(target) or bounds_seen(target)
+
+
+def is_off(observed: Any) -> bool:
+    """Whether a further node pool was seen to be stopped, by what its row keeps of Azure."""
+    return str(observed.get("power_state") or Power.RUNNING).lower() != "running"
+
+
 def config_of(target: Target, bounds: Bounds | None) -> dict[str, Any]:
     """The target's settings with these bounds of the autoscaler; None: it is off."""
     rest = {name: value for name, value in target.config.items() if name != "autoscaler"}

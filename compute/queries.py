@@ -252,7 +252,7 @@ def least_of(pool: NodePool) -> int:
 
 def least_own(target: ComputeTarget) -> int:
     """The fewest nodes that the target's own pool is to have."""
-    bounds = power.bounds_wanted(target) or power.bounds_seen(target)
+    bounds = power.bounds_in_force(target)
     return bounds["min_count"] if bounds else target.node_count
 
 

@@ -125,7 +125,7 @@ def _outside(target: ComputeTarget, arm: Arm, view: ClusterView, wanted: str) ->
     reads: dict[str, Callable[[], Any]] = {
         "versions": lambda: [version.name for version in arm.versions(view.region)],
     }
-    if view.power_state.lower() == "running" and not adds:  # till its range is added nothing answers
+    if not view.is_stopped and not adds:  # till its range is added nothing answers
         reads["inside"] = lambda: _look_inside(target)
     answers = checks.gather(reads)
     versions = answers["versions"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute import cost, sizes
+from compute import cost, pool_table, sizes
 from compute.cost import Paid
 from compute.models import ComputeTarget, NodePool
 
@@ -58,6 +58,14 @@ def test_an_autoscaled_pool_costs_what_azure_has_and_a_stopped_one_nothing(targe
     assert cost.of_pool(target, pool).usd_hour == pytest.approx(4 * price(GPU), abs=1e-3)
     pool.observed = {"count": 4, "power_state": "Stopped"}
     assert cost.of_pool(target, pool).usd_hour == 0
+
+
+def test_the_own_pool_of_an_attached_cluster_costs_what_its_autoscaler_has(target):
+    target.is_attached = True
+    target.observed = {**target.observed, "min_count": 1, "max_count": 9, "node_count": 7}
+    assert cost.of(target).usd_hour == pytest.approx(7 * price(D3), abs=1e-3)
+    own = pool_table.first(target)
+    assert (own["min_count"], own["max_count"], pool_table.totals(target)) == (1, 9, (7, 28))
 
 
 def test_a_stopped_cluster_costs_no_nodes_and_what_goes_on_costing_is_named(target):
