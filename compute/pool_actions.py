@@ -53,7 +53,7 @@ def pool_add(*, target: ComputeTarget, actor: User, **wish: Any) -> Operation:
     for check in pools.checks(wish):
         check()
     size = size_for(target, wish)
-    _check_usable(target)
+    check_usable(target)
     facts = {"vm_size": size.name, "vcpus": size.vcpus, "memory_gb": size.memory_gb, "gpus": size.gpus}
     given = {name: wish[name] for name in FIELDS if wish.get(name) is not None} | facts
     pool = _insert(target, wish["name"], given)
@@ -72,7 +72,7 @@ def pool_scale(
     target = pool.target
     number = _count_of(pool, count, min_count, max_count)
     pools.check_count(pool.mode, number, min_count, max_count)
-    _check_usable(target)
+    check_usable(target)
     _check_scalable(pool)
     _check_floor(pool, number if min_count is None else min_count)
     before = {name: getattr(pool, name) for name in (*COUNTS, "state")}
@@ -93,7 +93,7 @@ def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operatio
     (422).
     """
     target = pool.target
-    _check_usable(target)
+    check_usable(target)
     _check_floor(pool, 0)
     names = placed.on_pool(target=target, pool=pool.name)
     others = 0 if pool.state == ComputeState.MISSING else len(queries.attachments(target=target))
@@ -215,8 +215,11 @@ def _start(
     return op
 
 
-def _check_usable(target: ComputeTarget) -> None:
-    """Say busy before anything about states, which only mirror what is running."""
+def check_usable(target: ComputeTarget) -> None:
+    """Whether pools can change now; says busy before anything about states, which only mirror what is running.
+
+    Raises Busy or NotScalable (409).
+    """
     if operations.active_on(target.ref):
         raise busy(target.ref, target.name)
     if not queries.is_changeable(target):

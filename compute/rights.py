@@ -13,6 +13,7 @@ PROVIDERS = (
 KUBECONFIG_ACTION = f"{CLUSTERS}/listClusterUserCredential/action"
 ATTACH_ACTIONS = (f"{CLUSTERS}/read", KUBECONFIG_ACTION)
 CREATE_ACTIONS = (f"{CLUSTERS}/read", f"{CLUSTERS}/write", KUBECONFIG_ACTION)
+POOL_ACTIONS = (f"{CLUSTERS}/agentPools/read", f"{CLUSTERS}/agentPools/write")
 AUTHORIZE_ACTIONS = CREATE_ACTIONS  # a range is added by writing the cluster
 JOIN_ACTION = "Microsoft.Network/virtualNetworks/subnets/join/action"
 ASSIGN_ACTION = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from compute import power
 from compute.models import ComputeTarget
-from compute.preflight import ERROR, WARNING
 from compute.steps.inside import store_observed
 from compute.steps.power import seen
-from compute.steps.preflight import Wish, conclude, pool_findings
+from compute.steps.preflight import Wish, conclude, further, pool_findings
 from compute.steps.waiting import (
     BUSY_PAUSE,
     AzureFailed,
@@ -26,11 +24,9 @@ from compute.steps.waiting import (
     target_of,
     watched,
 )
-from compute.types import ClusterView, ComputeState, Finding, PoolView
+from compute.types import ClusterView, ComputeState, PoolView
 from portal.models import Operation
 from portal.types import Wait
-
-QUOTAS = ("quota_region", "quota_family")
 
 
 @patient
@@ -43,28 +39,19 @@ def check_autoscaler(op: Operation) -> Wait | None:
     view = seen(target, arm)
     own, wish = _own(target, view), op.input["wish"]
     bounds = wish["autoscaler"]
-    more = (bounds["min_count"] if bounds else wish["node_count"]) - own.count
-    most = bounds["max_count"] - own.count if bounds else 0
-    count = max(more, most)
-    if count > 0:
-        findings, trouble = pool_findings(target.workspace, arm, _wish(target, own, view, count))
-        conclude(op, [_later(each, max(more, 0), count) for each in findings], trouble)
+    low, high = (bounds["min_count"], bounds["max_count"]) if bounds else (wish["node_count"], None)
+    now, most = further(low, low, high, own.count)
+    if most:
+        conclude(op, *pool_findings(target.workspace, arm, _wish(target, own, view, now, most)))
     return None
 
 
-def _wish(target: ComputeTarget, own: PoolView, view: ClusterView, count: int) -> Wish:
-    options = {"zones": own.zones, "subnet_id": own.subnet_id, "network_mode": "flat" if view.is_flat else "overlay"}
-    return Wish(target.subscription_id, target.resource_group, target.region, own.vm_size, count, options=options)
-
-
-def _later(finding: Finding, more: int, count: int) -> Finding:
-    """A quota in which only the nodes of a high load do not fit is a warning."""
-    if finding.level != ERROR or finding.code not in QUOTAS:
-        return finding
-    if finding.facts["needed"] // count * more > finding.facts["left"]:
-        return finding
-    words = f"{finding.message} The autoscaler adds no more nodes than fit."
-    return replace(finding, code=f"{finding.code}_later", level=WARNING, message=words)
+def _wish(target: ComputeTarget, own: PoolView, view: ClusterView, now: int, most: int) -> Wish:
+    options = {
+        "zones": own.zones, "subnet_id": own.subnet_id, "network_mode": "flat" if view.is_flat else "overlay",
+        "autoscaler": {"max_count": most}, "cluster_id": target.cluster_id,
+    }  # fmt: skip
+    return Wish(target.subscription_id, target.resource_group, target.region, own.vm_size, now, options=options)
 
 
 @patient

@@ -8,7 +8,7 @@ from typing import Any
 from compute import pool_actions, pools, preflight, queries
 from compute.arm import Arm
 from compute.models import ComputeTarget, NodePool
-from compute.steps.preflight import Wish, attempt, conclude, pool_findings
+from compute.steps.preflight import Wish, attempt, conclude, further, pool_findings
 from compute.steps.waiting import arm_for, patient, target_of, view_of
 from compute.types import ClusterView, Finding
 from portal.models import Operation
@@ -42,9 +42,8 @@ def check_pool(op: Operation) -> Wait | None:
     if op.kind == OperationKind.POOL_ADD and there is not None:
         return None
     have = there.count if there else 0
-    more = max(pool.count, pool.min_count or 0) - have
-    if more > 0:
-        conclude(op, *pool_findings(target.workspace, arm, _wish(target, pool, view, more, have)))
+    if there is None or further(pool.count, pool.min_count, pool.max_count, have)[1]:
+        conclude(op, *pool_findings(target.workspace, arm, _wish(target, pool, view, have)))
     return None
 
 
@@ -63,7 +62,7 @@ def add_findings(*, target: ComputeTarget, wish: Mapping[str, Any]) -> list[Find
     if view.node_pool(pool.name) is not None and taken not in {each.code for each in findings}:
         words = f"Azure has a node pool {pool.name} on {target.cluster_name} already."
         findings.append(Finding(taken, preflight.ERROR, words, "Take another name."))
-    asked = _wish(target, pool, view, max(pool.count, 1), 0)
+    asked = _wish(target, pool, view, 0)
     return findings + pool_findings(target.workspace, arm, asked)[0]
 
 
@@ -74,6 +73,7 @@ def rule_findings(*, target: ComputeTarget, wish: Mapping[str, Any]) -> tuple[No
     for check in pools.checks(wish):
         attempt(problems, check)
     size = attempt(problems, lambda: pool_actions.size_for(target, wish))
+    attempt(problems, lambda: pool_actions.check_usable(target))
     attempt(problems, lambda: pool_actions.check_free(target, wish["name"]))
     given = {name: wish[name] for name in pool_actions.FIELDS if wish.get(name) is not None}
     pool = NodePool(target=target, name=wish["name"], **given)
@@ -81,14 +81,14 @@ def rule_findings(*, target: ComputeTarget, wish: Mapping[str, Any]) -> tuple[No
     return pool, [preflight.rule(problem) for problem in problems]
 
 
-def _wish(target: ComputeTarget, pool: NodePool, view: ClusterView, more: int, have: int) -> Wish:
+def _wish(target: ComputeTarget, pool: NodePool, view: ClusterView, have: int) -> Wish:
     """The nodes that come on top of those that the pool has, as a preflight looks at them."""
+    now, most = further(pool.count, pool.min_count, pool.max_count, have)
     options: dict[str, Any] = {
         "zones": pool.zones, "subnet_id": subnet_of(view), "network_mode": "flat" if view.is_flat else "overlay",
+        "autoscaler": {"max_count": most}, "cluster_id": target.cluster_id,
     }  # fmt: skip
-    if pool.max_count is not None:
-        options["autoscaler"] = {"max_count": pool.max_count - have}
-    return Wish(target.subscription_id, target.resource_group, target.region, pool.vm_size, more, options=options)
+    return Wish(target.subscription_id, target.resource_group, target.region, pool.vm_size, now, options=options)
 
 
 def present_view(target: ComputeTarget, arm: Arm) -> ClusterView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from django.core.cache import cache
@@ -22,6 +22,7 @@ from portal.types import Wait
 CAP_SECONDS = 15.0
 OFFERS_SECONDS, VERSIONS_SECONDS, SHORT_SECONDS = 600, 600, 30
 TRIES = 3
+QUOTAS = ("quota_region", "quota_family")
 Answers = dict[str, Any]
 
 
@@ -105,19 +106,47 @@ def create_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Fi
 
 
 def pool_findings(workspace: Workspace, arm: Arm, wish: Wish) -> tuple[list[Finding], Retryable | None]:
-    """Size, zones and quota for `wish.count` further nodes, and the subnet's room where the wish names one."""
-    subnet_id = str(wish.options.get("subnet_id") or "")
+    """Permission, size, zones and quota for `wish.count` further nodes, and the subnet's room where the wish names one.
+
+    Where none come at once, a quota without room for those that may come is a warning.
+    """
+    if not wish.count:
+        most = (wish.options.get("autoscaler") or {}).get("max_count", 0)
+        findings, trouble = pool_findings(workspace, arm, replace(wish, count=max(most, 1)))
+        return [_later(each) for each in findings], trouble
+    subnet_id, cluster_id = str(wish.options.get("subnet_id") or ""), str(wish.options["cluster_id"])
     reads = _size_reads(workspace, arm, wish)
+    reads["may"] = lambda: _short(workspace, f"rights:{cluster_id}", lambda: arm.reads.rights(cluster_id))
     if subnet_id:
         reads["subnet"] = lambda: _short(workspace, f"subnet:{subnet_id}", lambda: arm.reads.subnet(subnet_id))
         reads["join"] = lambda: _short(workspace, f"rights:{subnet_id}", lambda: arm.reads.rights(subnet_id))
     answers = ask(arm, reads)
     if "denied" in answers:
         return [answers["denied"]], None
-    findings = size_findings(answers, wish)
+    findings = [*_pool_permission(answers["may"], cluster_id), *size_findings(answers, wish)]
     if subnet_id:
         findings += _subnet_findings(answers, wish)
     return findings, next((each for each in answers.values() if isinstance(each, Retryable)), None)
+
+
+def further(count: int, low: int | None, high: int | None, have: int) -> tuple[int, int]:
+    """How many nodes come on top of `have` at once, and how many at most: for a count, or an autoscaler's bounds."""
+    now = max(0, max(count, low or 0) - have)
+    return now, max(now, (high or 0) - have)
+
+
+def _pool_permission(rows: Any, cluster_id: str) -> list[Finding]:
+    if _failed(rows):
+        return [preflight.unknown("permission_unknown", "What the workspace's identity may do", rows.detail)]
+    return preflight.permitted(rows, rights.POOL_ACTIONS, cluster_id, rights.CLUSTER_ROLE)
+
+
+def _later(finding: Finding) -> Finding:
+    """A quota in which only the nodes of a high load do not fit is a warning."""
+    if finding.level != preflight.ERROR or finding.code not in QUOTAS:
+        return finding
+    words = f"{finding.message} No more nodes can come than fit."
+    return replace(finding, code=f"{finding.code}_later", level=preflight.WARNING, message=words)
 
 
 def ask(arm: Arm, reads: Mapping[str, Callable[[], Any]]) -> Answers:

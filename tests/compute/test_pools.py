@@ -288,6 +288,71 @@ def test_only_the_nodes_that_a_scale_adds_count_against_the_quota(pool, operator
     assert pool.reason.startswith("Not scaled: 1 × Standard_D2s_v3")
 
 
+@pytest.mark.parametrize(
+    ("wish", "codes"),
+    [
+        ({"count": 3}, ["quota_region"]),
+        ({"count": 1, "min_count": 1, "max_count": 9}, ["quota_region_later"]),
+        ({"count": 0, "min_count": 0, "max_count": 9}, ["quota_region_later"]),
+        ({"count": 0}, []),
+        ({"count": 0, "zones": ["3"]}, ["zone_not_offered"]),
+    ],
+)
+def test_the_check_and_the_operation_look_at_the_same_nodes_at_once_and_at_most(
+    target, operator, azure, call, run_all, wish, codes
+):
+    azure.usages = [usage("cores", 346, 350), usage("f", 0, 350)]
+    azure.skus[1]["locationInfo"][0]["zones"] = ["1"]
+    queries.cache.clear()
+    asked = {"compute_target": "prod-1", "name": "extra", "vm_size": SMALL, **wish}
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": asked}).data["findings"]
+    op = add(target, operator, **wish)
+    run_all()
+    op.refresh_from_db()
+    for rows in (found, op.memo["findings"]):
+        assert [row["code"] for row in rows if row["level"] != "ok"] == codes
+    assert [(row["code"], row["level"]) for row in found] == [
+        (row["code"], row["level"]) for row in op.memo["findings"]
+    ]
+
+
+def test_raising_only_the_most_nodes_of_an_autoscaler_is_looked_at_too(pool, operator, azure, run_all):
+    azure.usages = [usage("cores", 350, 350), usage("f", 0, 350)]
+    queries.cache.clear()
+    op = pool_actions.pool_scale(pool=again(pool), actor=operator, min_count=1, max_count=9)
+    run_all()
+    op.refresh_from_db()
+    assert op.state == "Succeeded", op.error
+    (late,) = [row for row in op.memo["findings"] if row["level"] == "warning"]
+    assert (late["code"], "7 × Standard_D2s_v3" in late["message"]) == ("quota_region_later", True)
+
+
+def test_the_permission_for_node_pools_is_looked_at_before_azure_is_asked_for_one(
+    target, operator, azure, call, run_all
+):
+    may = "Microsoft.ContainerService/managedClusters/read"
+    azure.rights[target.cluster_name] = [{"actions": [may], "notActions": []}]
+    queries.cache.clear()
+    wish = {"compute_target": "prod-1", "name": "extra", "vm_size": SMALL}
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": wish}).data["findings"]
+    op = add(target, operator)
+    run_all()
+    op.refresh_from_db()
+    for rows in (found, op.error["findings"]):
+        (missing,) = [row for row in rows if row["level"] == "error"]
+        assert missing["code"] == "permission_missing"
+        assert "managedClusters/agentPools/write" in missing["message"]
+    assert azure.changes == []
+
+
+def test_the_check_says_when_pools_cannot_change_now(target, operator, call):
+    op = add(target, operator)
+    wish = {"compute_target": "prod-1", "name": "other", "vm_size": SMALL}
+    found = call("operator", "post", "compute-targets/preflight/", {"pool": wish}).data["findings"]
+    assert [row["code"] for row in found if row["level"] == "error"] == [operations.Busy.code]
+    assert op.state == "NotStarted"
+
+
 def test_a_pool_goes_into_the_subnet_of_the_others_which_needs_room(target, operator, azure, run_all):
     nodes = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/nodes"
     at_azure(azure, "nodepool1")["vnetSubnetID"] = nodes
