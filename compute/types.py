@@ -137,7 +137,10 @@ class PoolMode(models.TextChoices):
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """The node pool that is wanted. Without bounds the count is fixed; `os_disk_gb` 0 is the size's own."""
+    """The node pool that is wanted. Without bounds the count is fixed; `os_disk_gb` 0 is the size's own.
+
+    With a `pod_subnet_id` pods have addresses of that subnet; `max_pods` of a node, 0 is Azure's default.
+    """
 
     name: str
     vm_size: str
@@ -150,6 +153,8 @@ class PoolSpec:
     taints: tuple[str, ...] = ()
     os_disk_gb: int = 0
     subnet_id: str = ""
+    pod_subnet_id: str = ""
+    max_pods: int = 0
     tags: dict[str, str] = field(default_factory=dict)
 
 

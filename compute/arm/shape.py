@@ -89,7 +89,7 @@ def view(document: dict[str, Any]) -> ClusterView:
         node_count=int(main.get("count") or 0),
         pools=tuple((str(p.get("name")), str(p.get("vmSize")), int(p.get("count") or 0)) for p in pools),
         node_pools=tuple(pool_view(pool) for pool in pools),
-        is_flat=_is_flat(properties.get("networkProfile") or {}),
+        is_flat=_is_flat(properties.get("networkProfile") or {}) and not main.get("podSubnetID"),
         authorized_ip_ranges=tuple(access.get("authorizedIPRanges") or ()),
         is_private=bool(access.get("enablePrivateCluster")),
         is_entra=bool(properties.get("aadProfile")),
@@ -117,6 +117,7 @@ def pool_view(document: dict[str, Any]) -> PoolView:
         zones=tuple(str(zone) for zone in pool.get("availabilityZones") or []),
         labels=dict(pool.get("nodeLabels") or {}), taints=tuple(pool.get("nodeTaints") or []),
         os_disk_gb=int(pool.get("osDiskSizeGB") or 0), subnet_id=str(pool.get("vnetSubnetID") or ""),
+        pod_subnet_id=str(pool.get("podSubnetID") or ""), max_pods=int(pool.get("maxPods") or 0),
         tags=dict(pool.get("tags") or {}),
     )  # fmt: skip
 
@@ -130,6 +131,7 @@ def pool_body(spec: PoolSpec) -> dict[str, Any]:
     extras = {
         "availabilityZones": list(spec.zones), "nodeLabels": dict(spec.labels), "nodeTaints": list(spec.taints),
         "osDiskSizeGB": spec.os_disk_gb, "vnetSubnetID": spec.subnet_id,
+        "podSubnetID": spec.pod_subnet_id, "maxPods": spec.max_pods,
     }  # fmt: skip
     body |= {name: value for name, value in extras.items() if value}
     if spec.max_count is not None:

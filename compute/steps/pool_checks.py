@@ -101,5 +101,4 @@ def present_view(target: ComputeTarget, arm: Arm) -> ClusterView:
 
 def subnet_of(view: ClusterView) -> str:
     """The subnet of the cluster's nodes; all pools have the same, or none."""
-    first = view.node_pool(view.pool)
-    return first.subnet_id if first else ""
+    return view.own_pool.subnet_id if view.own_pool else ""

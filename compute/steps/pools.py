@@ -8,7 +8,7 @@ from compute import queries
 from compute.arm import OWNER_TAG
 from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
-from compute.steps.pool_checks import PoolGone, pool_of, present_view, subnet_of
+from compute.steps.pool_checks import PoolGone, pool_of, present_view
 from compute.steps.pool_watch import is_ours, mark_of, seen
 from compute.steps.waiting import (
     BUSY_PAUSE,
@@ -58,7 +58,7 @@ def submit_pool(op: Operation) -> Wait | None:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {view.busy_with}")
     else:
         _mark(pool, ComputeState.CREATING)
-        submit(op, lambda: arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, subnet_of(view))))
+        submit(op, lambda: arm.pools.put(target.resource_group, target.cluster_name, spec_of(pool, view.own_pool)))
     return None
 
 
@@ -223,12 +223,14 @@ def _reason(op: Operation) -> str:
     return str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
 
 
-def spec_of(pool: NodePool, subnet_id: str) -> PoolSpec:
-    """The pool that the row wants, in the subnet of the cluster's other nodes."""
+def spec_of(pool: NodePool, first: PoolView | None) -> PoolSpec:
+    """The pool that the row wants, in the subnets of the cluster's first pool."""
+    pods = first.pod_subnet_id if first else ""
     return PoolSpec(
         name=pool.name, vm_size=pool.vm_size, count=pool.count, mode=pool.mode, min_count=pool.min_count,
         max_count=pool.max_count, zones=tuple(pool.zones), labels=pool.labels, taints=tuple(pool.taints),
-        os_disk_gb=pool.os_disk_gb, subnet_id=subnet_id, tags={OWNER_TAG: mark_of(pool)},
+        os_disk_gb=pool.os_disk_gb, subnet_id=first.subnet_id if first else "",
+        pod_subnet_id=pods, max_pods=first.max_pods if first and pods else 0, tags={OWNER_TAG: mark_of(pool)},
     )  # fmt: skip
 
 

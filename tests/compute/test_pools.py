@@ -370,6 +370,20 @@ def test_a_pool_goes_into_the_subnet_of_the_others_which_needs_room(target, oper
     assert at_azure(azure)["vnetSubnetID"] == nodes
 
 
+def test_a_pool_gives_its_pods_addresses_of_the_pod_subnet_of_the_first_one(target, operator, azure, run_all):
+    place = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/"
+    own = {"vnetSubnetID": f"{place}nodes", "podSubnetID": f"{place}pods", "maxPods": 60}
+    at_azure(azure, "nodepool1").update(own)
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["networkProfile"] = {"networkPlugin": "azure"}
+    azure.subnets["nodes"] = {"addressPrefix": "10.224.0.0/28"}
+    op = add(target, operator, count=3)  # with pods in the nodes' subnet, 4 × 31 addresses
+    run_all()
+    op.refresh_from_db()
+    assert op.state == "Succeeded", op.error
+    assert {name: at_azure(azure)[name] for name in own} == own
+
+
 def test_a_failed_add_is_tried_again_under_the_same_name(target, operator, azure, run_all):
     azure.fail("PUT", (400, {"code": "BadRequest", "message": "no such thing", "details": None}))
     first = add(target, operator)
