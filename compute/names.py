@@ -6,6 +6,7 @@ import re
 
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 SELECTOR = "app.kubernetes.io/managed-by=slipway"
+LINUX = {"kubernetes.io/os": "linux"}  # the nodes that our pods can run on
 
 
 def clean(text: str, most: int) -> str:

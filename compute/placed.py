@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import F, Q
 
-from compute import fit, power, queries
+from compute import fit, power, queries, sizes
 from compute import pools as rules
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState
@@ -15,8 +15,8 @@ GONE = (ComputeState.CREATING, ComputeState.DELETING, ComputeState.MISSING)
 
 
 def choices(*, target: ComputeTarget) -> list[rules.Choice]:
-    """The pools that a deployment can go to, the target's own first; those that are going, or not there, are left
-    out.
+    """The pools that a deployment can go to, the target's own first; those that are going, or not there, or of Windows
+    or ARM machines, are left out.
     """
     own = rules.Choice(
         queries.first_pool(target), target.vm_size or target.name, target.vcpus, target.memory_gb, target.gpus,
@@ -27,9 +27,15 @@ def choices(*, target: ComputeTarget) -> list[rules.Choice]:
         own,
         *(
             _choice(row) for row in target.pools.all()
-            if row.observed and row.state not in GONE and (row.state != ComputeState.FAILED or row.name in alive)
+            if row.observed and _runs_ours(row) and row.state not in GONE
+            and (row.state != ComputeState.FAILED or row.name in alive)
         ),
     ]  # fmt: skip
+
+
+def _runs_ours(row: NodePool) -> bool:
+    """Whether its machines run the images that deployments have."""
+    return str(row.observed.get("os_type") or "Linux").lower() == "linux" and not sizes.is_arm(row.vm_size)
 
 
 def _choice(row: NodePool) -> rules.Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
@@ -19,6 +20,7 @@ MOST_NODES = 1000
 NOT_FOR_PRODUCTION = "A DevTest cluster is not fit for production traffic and has no fault tolerance."
 PRICES_FROM = "2026-06-18"
 REGIONS = ("eastus", "westus2", "westeurope", "francecentral")
+ARM = re.compile(r"standard_[a-z]+\d+(-\d+)?[a-z]*p[a-z]*(_|$)")  # Azure's letter for it, after the number of vCPUs
 FPGA = ("standard_pb", "standard_np")
 TABLE = Path(__file__).parent / "data" / "vm_sizes.csv"
 
@@ -73,6 +75,11 @@ def find(name: str, known: Iterable[VmSize] | None = None) -> VmSize:
     if key not in table:
         raise UnknownSize(f"There is no VM size {name}. {_hint(key, table)}")
     return table[key]
+
+
+def is_arm(name: str) -> bool:
+    """Whether the machines of a size have ARM processors: images that are built here do not run on them."""
+    return bool(ARM.match(_key(name)))
 
 
 def _hint(key: str, table: dict[str, VmSize]) -> str:

@@ -164,6 +164,7 @@ class PoolView(PoolSpec):
 
     provisioning_state: str = "Succeeded"
     power_state: str = "Running"
+    os_type: str = "Linux"
 
     @property
     def is_settled(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compute import pools
-from compute.names import MANAGED, clean
+from compute.names import LINUX, MANAGED, clean
 from deployments.config import DeploymentConfig
 from portal import insights
 
@@ -194,9 +194,10 @@ def _only_token(view: DeploymentView) -> Json:
 
 def _place(view: DeploymentView) -> Json:
     if not view.node_pool:
-        return {}
+        return {"nodeSelector": dict(LINUX)}
     tolerations = pools.tolerations(view.taints)
-    return {"nodeSelector": {pools.POOL_LABEL: view.node_pool}, **({"tolerations": tolerations} if tolerations else {})}
+    more = {"tolerations": tolerations} if tolerations else {}
+    return {"nodeSelector": {**LINUX, pools.POOL_LABEL: view.node_pool}, **more}
 
 
 def grace_seconds(config: DeploymentConfig) -> int:

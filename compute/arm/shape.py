@@ -118,7 +118,7 @@ def pool_view(document: dict[str, Any]) -> PoolView:
         labels=dict(pool.get("nodeLabels") or {}), taints=tuple(pool.get("nodeTaints") or []),
         os_disk_gb=int(pool.get("osDiskSizeGB") or 0), subnet_id=str(pool.get("vnetSubnetID") or ""),
         pod_subnet_id=str(pool.get("podSubnetID") or ""), max_pods=int(pool.get("maxPods") or 0),
-        tags=dict(pool.get("tags") or {}),
+        os_type=str(pool.get("osType") or "Linux"), tags=dict(pool.get("tags") or {}),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from compute.types import ClusterView, ComputeState, PoolView, VmSize
 from portal import audit
 
 log = structlog.get_logger(__name__)
-SEEN = ("count", "provisioning_state", "power_state", "min_count", "max_count")
+SEEN = ("count", "provisioning_state", "power_state", "min_count", "max_count", "os_type")
 
 
 def seen(there: PoolView) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compute.names import MANAGED, gateway_namespace
+from compute.names import LINUX, MANAGED, gateway_namespace
 from endpoints.gateway.files import PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
@@ -132,6 +132,7 @@ def _pod(view: GatewayView) -> Json:
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        "nodeSelector": dict(LINUX),
         "topologySpreadConstraints": [spread],
         "initContainers": [_companion(view, "first-replicas", "init")],
         "containers": [_envoy(view), _companion(view, "companion", "watch") | _before_end(*_drain())],

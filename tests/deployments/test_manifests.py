@@ -135,13 +135,13 @@ def test_replicas_are_bound_to_their_node_pool_and_tolerate_its_taints(version: 
     picture = view(FULL, node_pool="gpu1", taints=("sku=gpu:NoSchedule", "spot=:PreferNoSchedule"))
     validate(one("Deployment", picture), version)
     pod = one("Deployment", picture)["spec"]["template"]["spec"]
-    assert pod["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.azure.com/agentpool": "gpu1"}
     assert pod["tolerations"] == [
         {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
         {"key": "spot", "operator": "Equal", "value": "", "effect": "PreferNoSchedule"},
     ]
 
 
-def test_without_a_node_pool_replicas_go_anywhere() -> None:
+def test_without_a_node_pool_replicas_go_to_any_linux_node() -> None:
     pod = one("Deployment", view())["spec"]["template"]["spec"]
-    assert not {"nodeSelector", "tolerations"} & set(pod)
+    assert (pod["nodeSelector"], "tolerations" in pod) == ({"kubernetes.io/os": "linux"}, False)

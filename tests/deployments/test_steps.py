@@ -263,8 +263,8 @@ def test_what_can_be_known_early_is_refused_early(
 
 def gpu_pool(target: Any, name: str = "gpu1", **more: Any) -> NodePool:
     facts = {"vm_size": "Standard_NC4as_T4_v3", "vcpus": 4, "memory_gb": 28, "gpus": 1, "count": 1, **more}
-    observed = {"count": 1, "power_state": "Running"}
-    return NodePool.objects.create(target=target, name=name, observed=observed, **{"state": "Succeeded", **facts})
+    facts = {"state": "Succeeded", "observed": {"count": 1, "power_state": "Running"}, **facts}
+    return NodePool.objects.create(target=target, name=name, **facts)
 
 
 def pod_of(azure: Azure, row: Deployment) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def test_a_deployment_goes_to_the_pool_that_it_names_or_that_has_its_gpus(
     row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
     steps.apply_workload(job(row))
     pod = pod_of(azure, row)
-    assert pod["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert pod["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.azure.com/agentpool": "gpu1"}
     assert [each["key"] for each in pod["tolerations"]] == ["sku"]
 
 
@@ -305,7 +305,7 @@ def test_restoring_what_served_in_a_pool_that_is_gone_still_names_the_pool(
     row = actions.deployment_create(workspace=home, target=target, name="iris", spec=wanted, actor=author)
     pool.delete()
     steps.apply_workload(job(row))
-    assert pod_of(azure, row)["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert pod_of(azure, row)["nodeSelector"]["kubernetes.azure.com/agentpool"] == "gpu1"
 
 
 def test_what_fits_is_counted_on_the_nodes_of_the_pool_only(
@@ -374,7 +374,7 @@ def test_what_was_deployed_before_pools_were_stored_goes_where_its_gpus_are(
     row.revisions.update(node_pool=None)
     assert placed.on_pools(target=target) == {"gpu1": ["iris"]}
     steps.apply_workload(job(row))
-    assert pod_of(azure, row)["nodeSelector"] == {"kubernetes.azure.com/agentpool": "gpu1"}
+    assert pod_of(azure, row)["nodeSelector"]["kubernetes.azure.com/agentpool"] == "gpu1"
 
 
 @pytest.mark.parametrize(
@@ -398,3 +398,10 @@ def test_room_may_come_where_an_autoscaler_adds_nodes_that_take_the_pods(
     for name, value in own.items():
         setattr(target, name, value)
     assert placed.grows(target=target, pool=pool) == grows
+
+
+@pytest.mark.parametrize("more", [{"observed": {"os_type": "Windows"}}, {"vm_size": "Standard_D4ps_v5"}])
+def test_windows_and_arm_pools_are_no_place_to_deploy_to(target: Any, more: dict[str, Any]) -> None:
+    gpu_pool(target)
+    gpu_pool(target, "other", **more)
+    assert [each.name for each in placed.choices(target=target)] == ["nodepool1", "gpu1"]
