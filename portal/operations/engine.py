@@ -63,12 +63,14 @@ def remember(op: Operation, **facts: Any) -> None:
     _write(op, memo=op.memo)
 
 
-def renew(op: Operation) -> None:
+def renew(op: Operation, **facts: Any) -> None:
     """Hold the operation for a whole lease from now on; call it just before what must not be asked for twice.
 
-    Raises LostLease when another worker has it.
+    `facts` are remembered in the same write. Raises LostLease when another worker has it.
     """
-    _write(op, leased_until=database_now() + timedelta(seconds=settings.OPERATION_LEASE_SECONDS))
+    op.memo = {**op.memo, **facts}
+    until = database_now() + timedelta(seconds=settings.OPERATION_LEASE_SECONDS)
+    _write(op, leased_until=until, **({"memo": op.memo} if facts else {}))
 
 
 def _free(now: datetime) -> Q:
@@ -111,6 +113,8 @@ def _advance(op: Operation, plan: Plan) -> None:
     if op.deadline_at is None:
         _write(op, deadline_at=now + timedelta(seconds=step.seconds))
         _line(op, step, "started", "")
+    elif now > op.deadline_at and step is plan.abort:
+        return _resume(op, step, TooLate(f"It was not stopped within {step.seconds} s."))
     elif now > op.deadline_at:
         return _give_up(op, plan, OperationState.TIMED_OUT, _too_long(step, op))
     return _run(op, plan, step)
