@@ -81,7 +81,12 @@ def _take_up(row: NodePool, there: PoolView, state: str, reason: str) -> None:
 
 def mark_of(pool: NodePool) -> str:
     """The value of our tag on a pool that we made for this row."""
-    return f"{owner_mark(pool.target)}.{pool.pk}"
+    return mark_for(pool.target, pool.pk)
+
+
+def mark_for(target: ComputeTarget, pool_id: int) -> str:
+    """The same by the row's id, for one that may be gone."""
+    return f"{owner_mark(target)}.{pool_id}"
 
 
 def is_ours(pool: NodePool, there: PoolView) -> bool:

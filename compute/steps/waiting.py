@@ -18,6 +18,7 @@ from portal.types import OperationKind, OperationState, Wait
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
 BUSY_PAUSE = 10.0
 CANCELLED = "Cancelled: Azure stopped it half-way. What was wanted before is wanted again: run it again, or ask anew."
+GONE_STATE = "gone"  # how Azure left a cluster that is not there any more
 StepFunction = Callable[[Operation], Wait | None]
 
 
@@ -100,9 +101,16 @@ def mark(target: ComputeTarget, state: ComputeState) -> None:
 def submit(op: Operation, ask: Callable[[], Accepted]) -> None:
     """Ask Azure for a job and store at once that it took it. What was read before may have outlived the lease: without
     one nothing is asked. Raises LostLease.
+
+    `asked` is stored before: without it nothing that Azure does can be ours, also when no answer came.
     """
-    operations.renew(op)
-    accept(op, ask())
+    operations.renew(op, asked=True)
+    try:
+        accepted = ask()
+    except ArmRefused:
+        op.memo.pop("asked")
+        raise
+    accept(op, accepted)
 
 
 def accept(op: Operation, accepted: Accepted | None) -> None:
@@ -154,7 +162,7 @@ def pause(op: Operation, asked: float | None, note: str) -> Wait:
 def settled_view(op: Operation, target: ComputeTarget, arm: Arm) -> ClusterView | None:
     """The cluster after its job ended well. Raises AzureFailed otherwise; a retry then submits again."""
     view = view_of(target, arm)
-    state = view.provisioning_state if view else "gone"
+    state = view.provisioning_state if view else GONE_STATE
     error = op.memo.pop("azure_error", "")
     if view is None or error or state.lower() in ("failed", "canceled"):
         forget_job(op, state)
@@ -164,7 +172,7 @@ def settled_view(op: Operation, target: ComputeTarget, arm: Arm) -> ClusterView 
 
 def forget_job(op: Operation, state: str) -> None:
     """So that a retry looks and submits again; `state` is how Azure left the cluster."""
-    for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error"):
+    for name in ("accepted", "operation_url", "polls", "first_pause", "azure_error", "asked", "abort_waited"):
         op.memo.pop(name, None)
     op.memo["azure_ended"] = state
 
@@ -209,6 +217,8 @@ def _cancelled(op: Operation) -> str:
     """What a cancelled create or attach left, and what can be done."""
     if op.kind != OperationKind.COMPUTE_CREATE:
         return "Cancelled. Detach it, or run it again."
+    if op.memo.get("azure_ended") == GONE_STATE:
+        return "Cancelled: Azure has no such cluster any more. Delete it, or run it again."
     if op.memo.get("azure_ended"):
         return "Cancelled: Azure stopped making the cluster, and keeps what there is of it. Delete it, or run it again."
     if op.memo.get("accepted"):

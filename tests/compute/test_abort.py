@@ -42,6 +42,16 @@ def begin(call, path, body):
     return until_accepted(Operation.objects.get(state__in=ACTIVE_STATES))
 
 
+def end_work(azure, state="Succeeded"):
+    """Azure has done all that it was asked for; `state` is what the cluster and its pools are in then."""
+    for job in azure.operations.values():
+        job |= {"done": True, "phases": []}
+    for cluster in azure.clusters.values():
+        cluster["properties"]["provisioningState"] = state
+        for pool in cluster["properties"]["agentPoolProfiles"]:
+            pool["provisioningState"] = state
+
+
 def aborts(azure):
     return [path for verb, path in azure.changes if verb == "ABORT"]
 
@@ -110,9 +120,7 @@ def test_an_abort_whose_answer_is_lost_is_sent_once(call, azure, run_all, people
 
 def test_a_cancel_after_azure_had_ended_goes_on_and_says_so(call, azure, run_all, people, target):
     op = begin(call, "scale", {"node_count": 5})
-    (cluster,) = azure.clusters.values()
-    cluster["properties"]["provisioningState"] = "Succeeded"
-    cluster["properties"]["agentPoolProfiles"][0]["provisioningState"] = "Succeeded"
+    end_work(azure)
     operations.cancel(op=op, actor=people["operator"])
     run_all()
     op.refresh_from_db()
@@ -121,13 +129,16 @@ def test_a_cancel_after_azure_had_ended_goes_on_and_says_so(call, azure, run_all
     assert op.warnings == ["Cancelled too late: Azure had ended it as Succeeded."]
 
 
+@pytest.mark.parametrize(("status", "code"), [(409, "OperationNotAllowed"), (403, "AuthorizationFailed")])
 @pytest.mark.parametrize(("late", "state"), [(None, "Succeeded"), ({"code": "X", "message": "no room"}, "Failed")])
-def test_an_abort_that_azure_refuses_ends_as_azure_ends(late, state, call, azure, run_all, people, target):
+def test_an_abort_that_azure_refuses_ends_as_azure_ends(
+    late, state, status, code, call, azure, run_all, people, target
+):
     if late:
         azure.fail("late", late)
     op = begin(call, "scale", {"node_count": 5})
-    refusal = {"code": "OperationNotAllowed", "message": "too late to abort", "details": None, "subcode": ""}
-    azure.fail("POST", (409, refusal))
+    refusal = {"code": code, "message": "too late to abort", "details": None, "subcode": ""}
+    azure.fail("POST", (status, refusal))
     operations.cancel(op=op, actor=people["operator"])
     run_all()
     op.refresh_from_db()
@@ -149,6 +160,112 @@ def test_what_azure_itself_does_with_the_cluster_is_not_aborted(call, azure, run
     now = ComputeTarget.objects.get()
     assert (op.state, now.state, now.node_count, aborts(azure)) == ("Cancelled", "Succeeded", 3, [])
     assert now.reason == "Not scaled: It ended as Cancelled."
+
+
+def test_a_refused_abort_lets_the_operation_go_on_at_once(call, azure, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    azure.fail("POST", (403, {"error": {"code": "AuthorizationFailed", "message": "no right to abort"}}))
+    operations.cancel(op=op, actor=people["operator"])
+    step_once(op)
+    step_once(op)
+    assert (op.state, op.is_undoing, op.is_cancel_requested) == ("Running", False, False)
+    words = "Cancelled too late: Azure did not stop it (no right to abort (AuthorizationFailed))."
+    assert op.warnings == [words]
+
+
+def test_an_upgrade_that_azure_began_after_our_work_is_not_aborted(call, azure, run_all, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    end_work(azure, "Upgrading")
+    operations.cancel(op=op, actor=people["operator"])
+    step_once(op)
+    step_once(op)
+    assert (op.warnings, aborts(azure)) == (["Cancelled too late: Azure had ended it as Succeeded."], [])
+    end_work(azure)
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().node_count, aborts(azure)) == ("Succeeded", 5, [])
+
+
+def test_an_upgrade_is_not_aborted_when_the_cluster_had_what_was_wanted(call, azure, run_all, people, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["provisioningState"] = "Upgrading"
+    cluster["properties"]["agentPoolProfiles"][0]["count"] = 5
+    op = begin(call, "scale", {"node_count": 5})
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().node_count, aborts(azure)) == ("Cancelled", 5, [])
+
+
+def test_a_stop_of_others_that_ours_joined_is_not_aborted(call, azure, run_all, people, target):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["provisioningState"] = "Stopping"
+    op = begin(call, "stop", {})
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, aborts(azure)) == ("Cancelled", [])
+
+
+def test_a_url_that_azure_forgot_leaves_the_work_of_others_alone(call, azure, run_all, people, target):
+    op = begin(call, "scale", {"node_count": 5})
+    azure.operations.clear()
+    end_work(azure, "Upgrading")
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    assert aborts(azure) == []
+
+
+def test_a_cancelled_create_whose_cluster_is_gone_does_not_say_that_it_costs(call, azure, run_all, people):
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    op = until_accepted(Operation.objects.get())
+    azure.clusters.clear()
+    azure.operations.clear()
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    now = ComputeTarget.objects.get()
+    assert (op.state, now.state) == ("Cancelled", "Canceled")
+    assert now.reason == "Cancelled: Azure has no such cluster any more. Delete it, or run it again."
+
+
+def test_a_pool_cancelled_while_its_put_is_unanswered_is_aborted_and_told(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    step_once(op)
+    azure.fail("PUT", "lost")
+    step_once(op)
+    assert not op.memo.get("accepted")
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, aborts(azure)) == ("Cancelled", [f"{target.cluster_name}/agentpools/extra"])
+    assert "Azure stopped" in call("reader", "get", f"{ONE}pools/extra/").data["reason"]
+
+
+def test_a_pool_of_others_with_the_wanted_name_is_not_aborted(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    step_once(op)
+    azure.fail("PUT", "lost")
+    step_once(op)
+    (cluster,) = azure.clusters.values()
+    cluster["properties"]["agentPoolProfiles"][1]["tags"] = {}
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    assert aborts(azure) == []
+
+
+def test_a_lost_request_that_azure_had_carried_out_is_kept(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}scale/", {"node_count": 5})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    azure.fail("PUT", "lost")
+    step_once(op)
+    end_work(azure)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().node_count, aborts(azure)) == ("Succeeded", 5, [])
 
 
 def test_a_cancel_before_anything_began_asks_azure_for_nothing(call, azure, run_all, people, target):
