@@ -269,10 +269,13 @@ def _environment(view: DeploymentView) -> list[Json]:
 
 
 def _insights(view: DeploymentView) -> list[Json]:
-    """The server takes its key from one variable, its exporter the endpoint from another; both from the Secret."""
+    """The server takes its key from one variable, its exporter the endpoint from another; both from the Secret.
+
+    They are optional: a replica that restarts after the connection was taken away serves on without telemetry.
+    """
     name = workload_name(view)
     secret = [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key, "optional": True}}}
         for variable, key in (
             ("AML_APP_INSIGHTS_KEY", INSIGHTS_KEY), ("APPLICATIONINSIGHTS_CONNECTION_STRING", INSIGHTS),
         )

@@ -73,7 +73,8 @@ def test_the_connection_to_application_insights_is_in_the_secret_and_nowhere_els
     for variable, name in (
         ("AML_APP_INSIGHTS_KEY", "insights-key"), ("APPLICATIONINSIGHTS_CONNECTION_STRING", "insights-connection"),
     ):  # fmt: skip
-        assert environment[variable]["valueFrom"] == {"secretKeyRef": {"name": "iris-v1-7", "key": name}}
+        told = {"name": "iris-v1-7", "key": name, "optional": True}  # else a replica that restarts without it hangs
+        assert environment[variable]["valueFrom"] == {"secretKeyRef": told}
 
 
 def test_only_the_server_gets_the_connection_and_only_while_there_is_one() -> None:
