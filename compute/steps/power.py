@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute import power, queries
-from compute.arm import Arm
+from compute.arm import Arm, ArmRefused
 from compute.models import ComputeTarget
 from compute.steps.inside import store_observed
 from compute.steps.waiting import (
@@ -44,9 +44,21 @@ def submit_power(op: Operation) -> Wait | None:
     elif busy:
         return Wait(BUSY_PAUSE, f"Azure is busy with the cluster: {busy}")
     else:
-        ask = arm.start if op.input["power"] == Power.RUNNING else arm.stop
-        submit(op, lambda: ask(target.resource_group, target.cluster_name))
+        _ask(op, target, arm)
     return None
+
+
+def _ask(op: Operation, target: ComputeTarget, arm: Arm) -> None:
+    """Azure refuses with 400 when it has that power state, e.g. by somebody's start since we looked: then that is it,
+    and whether it ended well is seen next.
+    """
+    ask = arm.start if op.input["power"] == Power.RUNNING else arm.stop
+    try:
+        submit(op, lambda: ask(target.resource_group, target.cluster_name))
+    except ArmRefused as refusal:
+        if refusal.extras.get("azure_status") != 400 or not _has_power(seen(target, arm), op):
+            raise
+        accept(op, None)
 
 
 @patient
@@ -78,7 +90,13 @@ def seen(target: ComputeTarget, arm: Arm) -> ClusterView:
 
 
 def is_so(view: ClusterView, op: Operation) -> bool:
-    """Whether the cluster has the power state that the operation wants."""
+    """Whether the cluster is well in the power state that the operation wants: after a start that failed Azure shows
+    it as Running and Failed.
+    """
+    return _has_power(view, op) and view.provisioning_state.lower() == "succeeded"
+
+
+def _has_power(view: ClusterView, op: Operation) -> bool:
     return view.power_state.lower() == str(op.input["power"]).lower()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import timedelta
 
 import pytest
@@ -206,6 +207,51 @@ def test_a_start_that_fails_late_says_why_and_can_be_run_again(call, azure, run_
     run_all()
     now = ComputeTarget.objects.get()
     assert (now.state, now.config, asked(azure)) == ("Succeeded", {}, ["STARTING", "STARTING"])
+
+
+def look(azure, provisioning, power):
+    (cluster,) = azure.clusters.values()
+    cluster["properties"] |= {"provisioningState": provisioning, "powerState": {"code": power}}
+
+
+@pytest.mark.parametrize("provisioning", ["Failed", "Canceled"])
+def test_a_failed_start_is_no_success_though_azure_shows_it_running(
+    provisioning, call, azure, run_all, stopped, people
+):
+    azure.fail("late", {"code": "StartFailed", "message": "no room in the zone"})
+    call("operator", "post", f"{ONE}start/", {})
+    run_all()
+    look(azure, provisioning, "Running")
+    op = Operation.objects.latest("created_at")
+    azure.fail("POST", (500, {"code": "InternalError", "message": "seen", "details": None, "subcode": ""}))
+    operations.retry(op=op, actor=people["operator"])
+    step_once(op)
+    assert "seen" in op.note  # it was asked for again
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().state) == ("Failed", "Failed")
+    assert f"as {provisioning} and Running" in op.error["detail"]
+
+
+def test_a_start_whose_lost_request_failed_is_no_success(call, azure, run_all, stopped):
+    azure.fail("late", {"code": "StartFailed", "message": "no room in the zone"})
+    azure.fail("POST", "lost")
+    call("operator", "post", f"{ONE}start/", {})
+    op = Operation.objects.latest("created_at")
+    step_once(op)
+    look(azure, "Failed", "Running")
+    run_all()
+    op.refresh_from_db()
+    assert (op.state, ComputeTarget.objects.get().state) == ("Failed", "Failed")
+
+
+def test_one_that_was_started_in_azure_since_we_looked_is_started(call, azure, run_all, stopped):
+    azure.fail("GET", (200, deepcopy(next(iter(azure.clusters.values())))))  # as it was before
+    look(azure, "Succeeded", "Running")
+    call("operator", "post", f"{ONE}start/", {})
+    run_all()
+    op = Operation.objects.latest("created_at")
+    assert (op.state, asked(azure), ComputeTarget.objects.get().state) == ("Succeeded", [], "Succeeded")
 
 
 def test_azure_busy_with_the_cluster_is_waited_for_before_a_stop(call, azure, run_all, target):
