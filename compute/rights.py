@@ -52,8 +52,8 @@ ON_GROUP = (
          (f"{CLUSTERS}/read", f"{CLUSTERS}/write", f"{CLUSTERS}/delete"), CLUSTER_ROLE),
     Deed("scale node pools", tuple(f"{CLUSTERS}/agentPools/{verb}" for verb in ("read", "write", "delete")),
          CLUSTER_ROLE),
-    Deed("start, stop and abort", tuple(f"{CLUSTERS}/{verb}/action" for verb in ("start", "stop", "abort")),
-         CLUSTER_ROLE),
+    Deed("start, stop and abort",
+         tuple(f"{CLUSTERS}/{verb}/action" for verb in ("start", "stop", "abort", "agentPools/abort")), CLUSTER_ROLE),
     Deed("get the kubeconfig", (KUBECONFIG_ACTION,), ATTACH_ROLE),
     Deed("build images", tuple(f"{REGISTRY}/{name}" for name in (
         "read", "listBuildSourceUploadUrl/action", "scheduleRun/action", "runs/read", "runs/listLogSasUrl/action")),

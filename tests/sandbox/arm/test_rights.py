@@ -1,6 +1,7 @@
 import pytest
 from cloud import CLIENT, GROUP, SUB, body
 
+from compute.rights import custom_roles
 from compute.sandbox.arm.actions import need
 from compute.sandbox.entra.rights import Caller, assignment
 
@@ -55,6 +56,18 @@ def test_what_is_not_permitted_is_refused_in_azures_words_and_changes_nothing(cl
         ("POST", "one/stop", 409), ("POST", "one/listClusterUserCredential", 403),
     ]:  # fmt: skip
         assert cloud.ask(method, cloud.cluster(path), token=token).status_code == status, (method, path)
+
+
+def test_an_abort_on_a_pool_needs_its_own_action_and_the_documented_role_has_it(cloud):
+    cloud.ask("PUT", cloud.cluster("one"), body(1))
+    path = cloud.cluster("one/agentPools/nodepool1/abort")
+    before = cloud.principal({"scope": HERE, "actions": [f"{AKS}/abort/action", f"{AKS}/agentPools/write"]})
+    refused = cloud.ask("POST", path, token=before)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "AuthorizationFailed")
+    assert f"perform action '{AKS}/agentPools/abort/action' over scope" in refused.json()["error"]["message"]
+    (_, role) = custom_roles(SUB, GROUP)
+    token = cloud.principal({"scope": HERE, "actions": role["Actions"]})
+    assert cloud.ask("POST", path, token=token).status_code == 204
 
 
 def test_lists_show_what_the_caller_may_read(cloud):
