@@ -106,14 +106,19 @@ def unregistered(response: Any) -> ArmUnregistered | None:
     """The refusal of a raw answer that misses a registration: the SDK would register and sleep until it is done."""
     if response.status_code != 409:
         return None
-    try:
-        code, message = body_words(json.loads(response.body()))
-    except ValueError:
-        return None
+    code, message = said(response)
     if code != "MissingSubscriptionRegistration":
         return None
     named = re.search(r"[Nn]amespace '([A-Za-z.]+)'", message)
     return ArmUnregistered(message, azure_code=code, namespace=named[1] if named else AKS)
+
+
+def said(response: Any) -> tuple[str, str]:
+    """Code and message of a raw answer; empty without any."""
+    try:
+        return body_words(json.loads(response.body()))
+    except ValueError:
+        return "", ""
 
 
 def request_ids(response: Any) -> dict[str, str]:

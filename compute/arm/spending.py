@@ -7,7 +7,11 @@ from typing import Any
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import HTTPPolicy
 
-from compute.arm.budget import Budget
+from compute.arm.buckets import WHOLE
+from compute.arm.budget import Budget, provider_of
+from compute.arm.errors import said
+
+OF_ALL = "SubscriptionRequestsThrottled"  # the code of a 429 that no provider gave, but the door to all of them
 
 
 class Spending(HTTPPolicy[Any, Any]):
@@ -20,8 +24,11 @@ class Spending(HTTPPolicy[Any, Any]):
     def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         """Send. Raises OutOfBudget, and then nothing was sent."""
         asked = request.http_request
-        self._budget.take(asked.method)
+        provider = provider_of(asked.url)
+        self._budget.take(asked.method, provider)
         response = self.next.send(request)
         answer = response.http_response
-        self._budget.learn(asked.method, answer.status_code, answer.headers)
+        if answer.status_code == 429 and said(answer)[0] == OF_ALL:
+            provider = WHOLE
+        self._budget.learn(asked.method, answer.status_code, answer.headers, provider)
         return response
