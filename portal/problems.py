@@ -70,4 +70,4 @@ class Retryable(Exception):
 
 
 class Held(Retryable):
-    """A call that was not made, since its turn comes only `after` seconds from now: waiting for that is no try."""
+    """A call that had no effect, since its turn comes only `after` seconds from now: waiting for that is no try."""

@@ -6,10 +6,19 @@ import re
 from typing import Any
 
 from compute.arm import shape
-from compute.arm.errors import TRANSIENT, ArmNotFound, ArmRefused, body_words, request_ids, retry_after, translated
+from compute.arm.errors import (
+    TRANSIENT,
+    ArmNotFound,
+    ArmRefused,
+    body_words,
+    passing,
+    request_ids,
+    retry_after,
+    translated,
+)
 from compute.arm.session import Session
 from compute.types import Accepted, ClusterSpec, ClusterView, Poll, Usage, Version, VmSize
-from portal.problems import Problem, Retryable
+from portal.problems import Problem
 
 GONE = "Gone"
 
@@ -78,7 +87,7 @@ class Clusters:
         body = _json(response)
         code, message = body_words(body.get("error") if isinstance(body.get("error"), dict) else body)
         if response.status_code in TRANSIENT:
-            raise Retryable(f"Azure answered {response.status_code} to a poll.", after=after)
+            raise passing(response.status_code, f"Azure answered {response.status_code} to a poll.", response.headers)
         if response.status_code >= 400:
             raise ArmRefused(message or f"Azure answered {response.status_code} to a poll.", azure_code=code)
         silent = "InProgress" if response.status_code == 202 else "Succeeded"
@@ -109,7 +118,7 @@ class Clusters:
         sub = self._session.access.subscription_id
         response = self._session.get(f"/subscriptions/{sub}/resourcegroups/{name}?api-version=2021-04-01")
         if response.status_code in TRANSIENT:
-            raise Retryable(f"Azure answered {response.status_code}.", after=retry_after(response.headers))
+            raise passing(response.status_code, f"Azure answered {response.status_code}.", response.headers)
         if response.status_code not in (200, 404):
             code, message = body_words(_json(response))
             raise ArmRefused(message or f"Azure answered {response.status_code}.", azure_code=code)

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from textwrap import shorten
 from typing import Any
 
-from portal.problems import Problem, Retryable
+from portal.problems import Held, Problem, Retryable
 
 TRANSIENT = (408, 429, 500, 502, 503, 504)
 AKS = "Microsoft.ContainerService"
@@ -75,9 +75,14 @@ def _failure(error: Any) -> Exception:
     code, message = words(error.error)
     text = message or f"Azure answered {status} without a reason."
     if status in TRANSIENT:
-        return Retryable(f"Azure answered {status}: {text}", after=retry_after(response.headers if response else {}))
+        return passing(status, f"Azure answered {status}: {text}", response.headers if response else {})
     kind = _kind(status, code)
     return kind(f"{text} ({code})" if code else text, azure_code=code, azure_status=status, **request_ids(response))
+
+
+def passing(status: int, text: str, headers: Any) -> Retryable:
+    """An answer of TRANSIENT. After a 429 nothing was done: coming again when Azure wants it is no try of a step."""
+    return (Held if status == 429 else Retryable)(text, after=retry_after(headers))
 
 
 def _is_silence(error: BaseException) -> bool:

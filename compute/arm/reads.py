@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute.arm.errors import TRANSIENT, ArmNotFound, ArmRefused, body_words, retry_after, translated
+from compute.arm.errors import TRANSIENT, ArmNotFound, ArmRefused, body_words, passing, translated
 from compute.arm.session import Session
 from compute.types import Offer, Subnet, VmSize
-from portal.problems import Retryable
 
 NETWORK_VERSION = "2024-05-01"
 RIGHTS_VERSION = "2022-04-01"
@@ -88,7 +87,7 @@ class Reads:
         except ValueError:
             body = {}
         if response.status_code in TRANSIENT:
-            raise Retryable(f"Azure answered {response.status_code}.", after=retry_after(response.headers))
+            raise passing(response.status_code, f"Azure answered {response.status_code}.", response.headers)
         if response.status_code >= 300:
             code, message = body_words(body)
             kind = ArmNotFound if response.status_code == 404 else ArmRefused

@@ -22,6 +22,7 @@ from portal.types import ACTIVE_STATES, OperationState, Wait
 
 log = structlog.get_logger(__name__)
 TRIES = 5
+MOST_HELD = 7200  # seconds by which waiting for turns may put off the deadlines of an operation, in all
 LONGEST_COUNTDOWN = 60  # seconds; what waits longer is rung by beat
 
 
@@ -154,9 +155,14 @@ def _go_on(op: Operation, step: Step, answer: Wait | None) -> None:
 
 
 def _hold(op: Operation, step: Step, turn: Held) -> None:
+    """Wait for the turn: that is no try, and not the step's own time."""
     if turn.detail != op.note:
         _line(op, step, "line", turn.detail)
-    _release(op, turn.after or 1.0, memo=op.memo, note=turn.detail)
+    wait, held = turn.after or 1.0, op.memo.get("_held", 0.0)
+    more = min(wait, MOST_HELD - held)
+    memo, deadline = {**op.memo, "_held": held + more}, op.deadline_at
+    moved = deadline and deadline + timedelta(seconds=more)
+    _release(op, wait, memo=memo, note=turn.detail, deadline_at=moved)
 
 
 def _resume(op: Operation, step: Step, late: TooLate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -242,6 +243,19 @@ def test_an_operation_waits_for_its_turn_and_waiting_is_no_try(azure: Any, call:
     run_all()
     operation.refresh_from_db()
     assert (operation.state, [verb for verb, _ in azure.changes if verb == "PUT"]) == ("Succeeded", ["PUT"])
+
+
+def test_a_long_hold_puts_off_the_deadline_of_a_step_by_two_hours_in_all(azure: Any, call: Any) -> None:
+    assert call("operator", "post", "compute-targets/", {"name": "one"}).status_code == 202
+    operation = Operation.objects.get()
+    azure.fail("GET", (429, {"error": {"code": "TooManyRequests", "message": "m"}}, {"Retry-After": "3000"}))
+    deadlines = []
+    for _ in range(4):
+        assert 2900 < look(operation) < 3100
+        deadlines.append(operation.deadline_at)
+    moved = [(later - sooner).total_seconds() for sooner, later in itertools.pairwise(deadlines)]
+    assert moved == pytest.approx([3000, 1200, 0], abs=5)
+    assert (operation.state, operation.attempts) == ("Running", 0)
 
 
 def test_a_page_that_cannot_ask_now_says_when_it_can(azure: Any, call: Any, settings: Any) -> None:
