@@ -9,6 +9,7 @@ from compute.sandbox.arm.access import Access
 from compute.sandbox.arm.account import Account
 from compute.sandbox.arm.door import Door
 from compute.sandbox.arm.groups import Groups, Removal
+from compute.sandbox.arm.limits import Limits
 from compute.sandbox.arm.network_routes import NetworkRoutes
 from compute.sandbox.arm.networks import Networks
 from compute.sandbox.arm.outside import Outside
@@ -69,7 +70,8 @@ class Sandbox:
         )
         login = f"https://127.0.0.1:{settings.https_port}/{self.principals.tenant}"
         gate = Gate(_secret(settings.arm_token_file), tokens, self.clock, self._authority.arm_audiences, login)
-        self._door = Door(gate, settings.subscription, self.faults, self.arm_log, self.providers)
+        limits = Limits(factor=settings.request_factor)
+        self._door = Door(gate, settings.subscription, self.faults, self.arm_log, self.providers, limits)
         self._access = Access(self.arm, tokens)
         self.kube.entra = self._access.user
         Routes(self.arm, signer, self._access).register(self._door)

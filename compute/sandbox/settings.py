@@ -17,6 +17,7 @@ class Settings:
     """Folders, ports, files and times (seconds) of one sandbox.
 
     `retry_after` 0: ARM names no time to wait, as real AKS. `private_reachable`: private clusters answer even so.
+    `request_factor`: how many times Azure's number of requests a principal has.
     """
 
     state: Path
@@ -37,6 +38,7 @@ class Settings:
     retry_after: float
     token_seconds: float
     private_reachable: bool
+    request_factor: float
     restart_backoff: float
     uv: Path
     envoy: Path
@@ -67,6 +69,7 @@ class Settings:
             retry_after=read.seconds("RETRY_AFTER", 1),
             token_seconds=read.seconds("TOKEN_SECONDS", 3600),
             private_reachable=read.text("PRIVATE_REACHABLE", "0") in ("1", "true"),
+            request_factor=read.seconds("REQUEST_FACTOR", 1),
             restart_backoff=read.seconds("RESTART_BACKOFF", 1),
             uv=Path(read.text("UV", str(Path(sys.executable).with_name("uv")))),
             envoy=Path(read.text("ENVOY", "") or _envoy()),

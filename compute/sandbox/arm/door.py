@@ -69,9 +69,10 @@ Handler = Callable[[Call], Awaitable[web.Response]]
 class Door:
     """All paths under /subscriptions."""
 
-    def __init__(self, gate: Gate, subscription: str, faults: Faults, log: RequestLog, providers: Providers) -> None:
+    def __init__(self, gate: Gate, subscription: str, faults: Faults, log: RequestLog, providers: Providers,
+                 limits: Limits) -> None:  # fmt: skip
         self._gate, self._subscription, self._faults, self._log = gate, subscription, faults, log
-        self._providers, self._limits = providers, Limits()
+        self._providers, self._limits = providers, limits
         self._routes: list[tuple[str, re.Pattern[str], Handler, Need | None]] = []
 
     def add(self, methods: str, path: str, handler: Handler, *, free: bool = False) -> None:

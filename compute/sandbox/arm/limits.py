@@ -16,8 +16,8 @@ class _Bucket:
 class Limits:
     """The buckets of every principal in the one subscription. They are full again after a restart."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._buckets = clock, dict[tuple[str, str], _Bucket]()
+    def __init__(self, clock: Callable[[], float] = time.monotonic, factor: float = 1) -> None:
+        self._clock, self._factor, self._buckets = clock, factor, dict[tuple[str, str], _Bucket]()
 
     def take(self, who: str, method: str) -> float:
         """Count a request: 0, or in how many seconds there is room for it again."""
@@ -33,7 +33,7 @@ class Limits:
         return f"x-ms-ratelimit-remaining-subscription-{kind}", str(int(self._filled(who, kind)[0].left))
 
     def _filled(self, who: str, kind: str) -> tuple[_Bucket, float]:
-        burst, rate = _LIMITS[kind]
+        burst, rate = (number * self._factor for number in _LIMITS[kind])
         now = self._clock()
         bucket = self._buckets.setdefault((who, kind), _Bucket(burst, now))
         bucket.left, bucket.at = min(burst, bucket.left + (now - bucket.at) * rate), now

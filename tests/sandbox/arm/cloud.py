@@ -74,7 +74,8 @@ class Cloud:
                 "TLS_CERT": folder / "ca.pem", "TLS_KEY": folder / "key.pem", "CA_FILE": folder / "ca.pem",
                 "ARM_TOKEN_FILE": folder / "arm", "ADMIN_TOKEN_FILE": folder / "admin",
                 "BLOCK": f"127.{random.randint(64, 250)}.{random.randint(1, 250)}", "SUBSCRIPTION": SUB,
-                "RESOURCE_GROUPS": GROUP, "CREATE_SECONDS": 2, "SCALE_SECONDS": 1, "DELETE_SECONDS": 1}  # fmt: skip
+                "RESOURCE_GROUPS": GROUP, "REQUEST_FACTOR": 99,
+                "CREATE_SECONDS": 2, "SCALE_SECONDS": 1, "DELETE_SECONDS": 1}  # fmt: skip
         self.env = {**os.environ, **{f"SANDBOX_{name}": str(value) for name, value in more.items()}}
 
     def start(self) -> "Cloud":
