@@ -20,9 +20,12 @@ from portal.launcher.processes import ROOT, with_no_proxy
 
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|deselected)")
 NEVER_INHERITED = ("SLIPWAY_", "DATABASE_URL", "ARM_", "DJANGO_", "PYTHONDONTWRITEBYTECODE")
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=12", "-p", "no:cacheprovider"]
 MEASURED = [sys.executable, "-m", "coverage", "run", *PYTEST[1:]]
 STORIES = "journey or browser"
+OF_THEIR_OWN = [  # stories in homes of their own; the others, and they, take about as long
+    f"tests/journeys/{name}" for name in ("azure", "crash", "test_chaos.py", "test_entra.py")
+]
 WITHOUT_DATABASE = ["--ignore", "tests/sandbox"]  # the sandbox has a store of its own
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "kubectl": ("kubectl",)}
 
@@ -61,11 +64,12 @@ def run(words: list[str]) -> int:
 
 
 def _everything(required: list[str]) -> Result:
-    """Three runs at once, as each waits more than it computes: whole portals, the rest on SQLite and on PostgreSQL."""
+    """Four runs at once, as each waits more than it computes: whole portals twice, the rest on each database."""
     _coverage_tool("erase")
-    rest = ["-m", f"not ({STORIES})"]
+    rest, others = ["-m", f"not ({STORIES})"], [f"--ignore={each}" for each in OF_THEIR_OWN]
     return together(
-        lambda: _pytest("stories", [*MEASURED, "-m", STORIES], {}, required),
+        lambda: _pytest("stories", [*MEASURED, "-m", STORIES, *others], {}, required),
+        lambda: _pytest("homes", [*PYTEST, "-m", STORIES, *OF_THEIR_OWN], {}, required),
         lambda: _pytest("SQLite", [*MEASURED, *rest], {}, required),
         lambda: _on_postgres([*PYTEST, *rest, *WITHOUT_DATABASE], required),
     )

@@ -13,7 +13,7 @@ from tests.journeys.crash.house import House, until
 from tests.journeys.test_contract import Answer, Rest, ask, cluster_url, follow
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("azure") / "home")
     made.env |= {"SANDBOX_CREATE_SECONDS": "2"}
