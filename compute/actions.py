@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -219,15 +220,22 @@ def compute_target_reveal(*, target: ComputeTarget, actor: User) -> None:
     audit.record(action="compute_target.credentials_revealed", on=target, actor=actor)
 
 
-def _remove(target: ComputeTarget, kind: OperationKind, state: ComputeState, actor: User, force: bool) -> Operation:
-    _refuse_if_busy(target)
+def check_unused(target: ComputeTarget, known: Collection[str] = ()) -> None:
+    """Whether more runs on the target than is `known`. Raises InUse (409) with the names."""
     names = queries.on_target(target=target)
-    if names and not force:
+    if not set(names) <= set(known):
         raise InUse(
             f"{', '.join(names)} {'runs' if len(names) == 1 else 'run'} on {target.name}. "
             "Delete them first, or force: then they are deleted with it.",
             endpoints=names,
         )
+
+
+def _remove(target: ComputeTarget, kind: OperationKind, state: ComputeState, actor: User, force: bool) -> Operation:
+    _refuse_if_busy(target)
+    names = queries.on_target(target=target)
+    if not force:
+        check_unused(target)
     if target.state != ComputeState.MISSING:  # the steps skip what a missing cluster cannot do
         ComputeTarget.objects.filter(pk=target.pk).update(state=state, reason="")
     op = operations.start(

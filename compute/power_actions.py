@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db import transaction
@@ -50,11 +51,25 @@ def compute_target_stop(
     Stale (412).
     """
     _check(target, Power.STOPPED)
-    names, others = queries.on_target(target=target), len(queries.attachments(target=target))
+    names, others = _served(target)
+    if not force:
+        check_silenced(target)
     told = _told(target, names, others)
-    if told and not force:
-        raise StopsAnswering(f"{told} Force it to stop all the same.", endpoints=names, other_workspaces=others)
-    return _begin(target, Power.STOPPED, actor, generation, [told] if told else [], endpoints=names)
+    return _begin(target, Power.STOPPED, actor, generation, [told] if told else [], endpoints=names, others=others)
+
+
+def check_silenced(target: ComputeTarget, known: Collection[str] = (), others_known: int = 0) -> None:
+    """Whether a stop would silence more than is `known`. Raises StopsAnswering (409) with the names."""
+    names, others = _served(target)
+    if set(names) <= set(known) and others <= others_known:
+        return
+    words = f"{_told(target, names, others)} Force it to stop all the same."
+    raise StopsAnswering(words, endpoints=names, other_workspaces=others)
+
+
+def _served(target: ComputeTarget) -> tuple[list[str], int]:
+    """What runs on the cluster by name, and how many other workspaces have it."""
+    return queries.on_target(target=target), len(queries.attachments(target=target))
 
 
 @transaction.atomic
@@ -71,7 +86,7 @@ def compute_target_autoscale(
     size, others = queries.pools(target=target)
     warnings = sizes.check_count(size=size, count=int(least or 0), purpose=target.purpose, others=others)
     _check_autoscalable(target)
-    before = _wanted(target)
+    before = wanted_of(target)
     count = target.node_count if node_count is None else node_count
     after = {"autoscaler": bounds, "node_count": count}
     if before == after and not target.observed.get("drift"):
@@ -109,7 +124,8 @@ def _bounds(low: int | None, high: int | None, count: int | None) -> dict[str, i
     return found
 
 
-def _wanted(target: ComputeTarget) -> dict[str, Any]:
+def wanted_of(target: ComputeTarget) -> dict[str, Any]:
+    """Bounds and count that are wanted of the first pool."""
     return {"autoscaler": power.bounds_wanted(target), "node_count": target.node_count}
 
 
@@ -149,7 +165,7 @@ def _told(target: ComputeTarget, names: list[str], others: int) -> str:
 
 
 def _begin(
-    target: ComputeTarget, wanted: Power, actor: User, generation: int | None, warnings: list[str], **more: Any
+    target: ComputeTarget, wanted: Power, actor: User, generation: int | None, warnings: list[str], **served: Any
 ) -> Operation:
     before = power.wanted(target).value
     _take(target, generation, config=power.config_with(target, wanted), state=ComputeState.UPDATING, reason="")
@@ -157,10 +173,12 @@ def _begin(
     op = operations.start(
         kind=OperationKind.COMPUTE_START if is_on else OperationKind.COMPUTE_STOP, on=target, actor=actor,
         target_id=target.pk, power=wanted.value, power_before=before, state_before=target.state, warnings=warnings,
+        **served,
     )  # fmt: skip
+    told = {name: value for name, value in served.items() if name == "endpoints"}
     audit.record(
         action=f"compute_target.{'started' if is_on else 'stopped'}", on=target, actor=actor, operation=op,
-        before={"power_state": before}, after={"power_state": wanted.value, **more},
+        before={"power_state": before}, after={"power_state": wanted.value, **told},
     )  # fmt: skip
     return op
 

@@ -239,7 +239,8 @@ def _job(op: Any, actor: Any) -> dict[str, Any]:
     steps = queries.operation_steps(op=op)
     return {
         "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op), "steps": steps,
-        "left": queries.operation_left(op=op, steps=steps), "may_retry": op.state in ENDED_BADLY,
+        "left": queries.operation_left(op=op, steps=steps),
+        "may_retry": op.state in ENDED_BADLY and operations.later_than(op) is None,
         "may_control": queries.may_control(actor=actor, op=op), "lines": lines,
         "news_at": lines[-1].at if lines else op.created_at, "tail": _tail(steps, lines),
     }  # fmt: skip

@@ -6,6 +6,7 @@ Detach and delete begin with what runs on the target, so `endpoints/steps` lines
 from __future__ import annotations
 
 from compute.steps.abort import abort_work
+from compute.steps.again import autoscale_again, remove_again, scale_again, scale_pool_again, start_again, stop_again
 from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluster
 from compute.steps.autoscaler import (
     await_autoscaler,
@@ -38,8 +39,8 @@ from portal.types import OperationKind
 
 __all__ = [
     "ABORT", "DELETE", "START", "abort_work", "await_deleted", "await_nodes", "await_power",
-    "forget_target", "settle_power", "settle_removal", "submit_delete", "submit_power", "verify_deleted",
-    "verify_detached", "watch_target",
+    "forget_target", "remove_again", "settle_power", "settle_removal", "start_again", "submit_delete", "submit_power",
+    "verify_deleted", "verify_detached", "watch_target",
 ]  # fmt: skip
 
 # Seconds that Azure usually takes for the long part, from recorded runs: from, to.
@@ -71,6 +72,7 @@ operations.define(
     (await_scaled, 3600, SCALE),
     (await_nodes, 900),
     settle=settle_scaled,
+    check=scale_again,
     abort=Abort(abort_work, ABORT, since=submit_scale, until=await_scaled),
 )
 operations.define(
@@ -78,6 +80,7 @@ operations.define(
     (submit_power, 600),
     (await_power, 3600, STOP),
     settle=settle_power,
+    check=stop_again,
     abort=Abort(abort_work, ABORT, since=submit_power, until=await_power),
 )
 operations.define(
@@ -87,6 +90,7 @@ operations.define(
     (await_autoscaler, 3600, UPDATE),
     (await_nodes, 900),
     settle=settle_autoscaler,
+    check=autoscale_again,
     abort=Abort(abort_work, ABORT, since=submit_autoscaler, until=await_autoscaler),
 )
 operations.define(
@@ -105,6 +109,7 @@ operations.define(
     (await_pool, 3600, POOL),
     (await_pool_nodes, 900),
     settle=settle_pool,
+    check=scale_pool_again,
     abort=Abort(abort_work, ABORT, since=submit_pool_scale, until=await_pool),
 )
 operations.define(

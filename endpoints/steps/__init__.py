@@ -56,6 +56,7 @@ operations.define(
     (compute.forget_target, 120),
     (compute.verify_detached, 300),
     settle=settle_target_removal,
+    check=compute.remove_again,
 )
 # A cluster is back when what it served answers again.
 operations.define(
@@ -65,6 +66,7 @@ operations.define(
     (compute.await_nodes, 900),
     (await_answers, 900),
     settle=compute.settle_power,
+    check=compute.start_again,
     abort=operations.Abort(compute.abort_work, compute.ABORT, since=compute.submit_power, until=compute.await_power),
 )
 # A deleted cluster takes all that runs on it along: nothing is taken out of it before.
@@ -74,4 +76,5 @@ operations.define(
     (compute.await_deleted, 3600, compute.DELETE),
     (compute.verify_deleted, 900),
     settle=settle_target_removal,
+    check=compute.remove_again,
 )

@@ -3,7 +3,7 @@
 The row is the truth; a Celery message is a doorbell that may be lost or ring twice.
 """
 
-from portal.operations.control import cancel, retry
+from portal.operations.control import cancel, later_than, retry
 from portal.operations.engine import advance, due, remember, renew
 from portal.operations.plans import Abort, TooLate, define, plan_of, step_names
 from portal.operations.start import Busy, active_on, ring, start
@@ -19,6 +19,7 @@ __all__ = [
     "cancel",
     "define",
     "due",
+    "later_than",
     "plan_of",
     "remember",
     "renew",

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from portal import audit
 from portal.models import Operation, User
+from portal.operations.plans import plan_of
 from portal.operations.start import busy, ring
 from portal.problems import Conflict
 from portal.types import ACTIVE_STATES, OperationState
@@ -32,7 +33,8 @@ def cancel(*, op: Operation, actor: User) -> Operation:
 def retry(*, op: Operation, actor: User) -> Operation:
     """Run a failed operation again from the step that failed (from the first after a roll-back).
 
-    Raises Conflict (409) when it has not failed, Busy (409) when another operation holds the target.
+    Raises Conflict (409) when it has not failed or a later one ran on the target, Busy (409) when another operation
+    holds the target, and what the kind's own check raises.
     """
     step = 0 if op.is_undoing else op.step
     memo = {name: value for name, value in op.memo.items() if not name.startswith("_")}
@@ -57,7 +59,29 @@ def retry(*, op: Operation, actor: User) -> Operation:
         raise busy(op.target_ref, op.target_name) from None
     if not changed:
         raise Conflict(f"Only an operation that failed can be run again; this one is {op.state}.")
+    _check(op)
     audit.record(action="operation.retried", on=op, actor=actor, operation=op, before={"state": op.state})
     op.refresh_from_db()
     transaction.on_commit(lambda: ring(op))
     return op
+
+
+def later_than(op: Operation) -> Operation | None:
+    """The newest of the operations that were asked for on the same target since; None when there is none."""
+    rows = Operation.objects.filter(target_ref=op.target_ref, created_at__gt=op.created_at).exclude(pk=op.pk)
+    return rows.order_by("-created_at").first()
+
+
+def _check(op: Operation) -> None:
+    """Whether what was asked for then may still be done; the target is held meanwhile."""
+    later = later_than(op)
+    if later is not None:
+        raise Conflict(
+            f"{op.target_name} was changed since ({later.get_kind_display()} {later.pk}): only the newest operation on "
+            "it can be run again. Ask anew.",
+            operation=str(later.pk),
+        )
+    check = plan_of(op.kind).check
+    if check is not None:
+        check(op)
+        Operation.objects.filter(pk=op.pk).update(input=op.input)

@@ -10,6 +10,7 @@ from portal.types import OperationKind, Wait
 
 StepFunction = Callable[[Operation], Wait | None]
 Settle = Callable[[Operation], None]
+Check = Callable[[Operation], None]
 Words = tuple[StepFunction, int] | tuple[StepFunction, int, tuple[int, int]]
 
 
@@ -57,6 +58,7 @@ class Plan:
     settle: Settle | None = None
     abort: Step | None = None
     abort_steps: range = range(0)
+    check: Check | None = None
 
     def steps_of(self, op: Operation) -> tuple[Step, ...]:
         """Those that the operation goes through now: forward, or while undoing, the abort if it is one and the undo."""
@@ -80,6 +82,7 @@ def define(
     undo: tuple[Words, ...] = (),
     settle: Settle | None = None,
     abort: Abort | None = None,
+    check: Check | None = None,
 ) -> None:
     """Say what an operation of `kind` does: `(function, seconds allowed)` in order.
 
@@ -87,7 +90,8 @@ def define(
 
     With `undo`, a failure runs those steps next and the operation ends RolledBack. `settle(op)` is called once, in the
     transaction that ends the operation, whatever the end: it only writes rows. With `abort`, a cancel stops what
-    runs outside first.
+    runs outside first. `check(op)` is called before a failed operation is run again: it raises the Problem that asking
+    anew would raise, and may bring `op.input` up to date.
     """
     if kind in _plans:
         raise ValueError(f"{kind} is defined twice")
@@ -97,6 +101,7 @@ def define(
         settle,
         Step(abort.function, abort.seconds) if abort else None,
         _span([words[0] for words in steps], abort) if abort else range(0),
+        check,
     )
 
 

@@ -200,6 +200,42 @@ def test_cancel_acts_before_the_next_step_even_while_waiting(op: Operation, step
         operations.cancel(op=op, actor=owner)
 
 
+def test_only_the_newest_operation_on_a_target_is_run_again(
+    op: Operation, steps: Steps, workspace: Any, owner: Any
+) -> None:
+    steps.answers["first"] = [Invalid("no")]
+    advance(op)
+    later = begin(workspace, owner)
+    advance(later, 3)
+    with pytest.raises(Conflict, match="only the newest operation on it can be run again") as refused:
+        operations.retry(op=op, actor=owner)
+    assert refused.value.extras["operation"] == str(later.pk)
+    op.refresh_from_db()
+    assert (op.state, operations.later_than(op), operations.later_than(later)) == (OperationState.FAILED, later, None)
+
+
+def test_a_kind_checks_before_an_operation_is_run_again_and_may_bring_its_input_up_to_date(
+    monkeypatch: Any, workspace: Any, owner: Any
+) -> None:
+    made, refusals = Steps(), [Invalid("Something runs there now.")]
+
+    def check(op: Operation) -> None:
+        op.input["before"] = 6
+        if refusals:
+            raise refusals.pop()
+
+    monkeypatch.setattr(plans, "_plans", {})
+    operations.define(KIND, (made.make("first"), 10), check=check)
+    made.answers["first"] = [Invalid("no")]
+    op = advance(begin(workspace, owner, before=3))
+    with pytest.raises(Invalid, match="runs there now"):
+        operations.retry(op=op, actor=owner)
+    op.refresh_from_db()
+    assert (op.state, op.input) == (OperationState.FAILED, {"before": 3})
+    op = operations.retry(op=op, actor=owner)
+    assert (op.state, op.input) == (OperationState.RUNNING, {"before": 6})
+
+
 def test_retry_goes_on_from_the_step_that_failed(op: Operation, steps: Steps, owner: Any) -> None:
     steps.answers["second"] = [Invalid("no")]
     advance(op, 2)

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from compute.models import ComputeTarget
 from portal import actions
 from portal.models import ApiToken, Operation, OperationLog, User, Workspace
 from portal.types import OperationKind, OperationState, Role
@@ -163,7 +164,8 @@ def test_search_finds_any_object_by_a_part_of_its_name(visitor: Client, full: Wo
 
 def make_job(workspace: Workspace, actor: User, state: OperationState, **more: Any) -> Operation:
     target = page_rows.target(workspace)
-    return page_rows.operation(target, OperationKind.COMPUTE_SCALE, state, actor, **more)
+    wish = {"target_id": target.pk, "node_count": 5, "node_count_before": 3}
+    return page_rows.operation(target, OperationKind.COMPUTE_SCALE, state, actor, **{"input": wish, **more})
 
 
 def test_a_running_job_is_polled_and_its_steps_have_names(visitor: Client, workspace: Workspace, owner: User) -> None:
@@ -230,6 +232,16 @@ def test_a_failed_job_shows_its_evidence_and_can_be_retried(visitor: Client, wor
     visitor.post(f"/w/lab/operations/{op.pk}/retry/")
     op.refresh_from_db()
     assert op.state == OperationState.RUNNING
+
+
+def test_a_failed_job_after_which_another_ran_has_no_button_to_retry(
+    visitor: Client, workspace: Workspace, owner: User
+) -> None:
+    op = make_job(workspace, owner, OperationState.FAILED)
+    target = ComputeTarget.objects.get()
+    later = page_rows.operation(target, OperationKind.COMPUTE_SCALE, OperationState.SUCCEEDED, owner)
+    Operation.objects.filter(pk=later.pk).update(created_at=timezone.now())
+    assert b"Retry from here" not in visitor.get(f"/w/lab/operations/{op.pk}/").content
 
 
 def test_what_cannot_be_cancelled_is_said_on_the_page(visitor: Client, workspace: Workspace, owner: User) -> None:
