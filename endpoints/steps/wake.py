@@ -11,9 +11,11 @@ from endpoints.models import EndpointVersion, Gateway
 from endpoints.steps import install
 from endpoints.types import GatewayState
 from portal.models import Operation
+from portal.problems import Held, Retryable
 from portal.types import Wait
 
 PATIENCE = 600  # seconds; what is not up by then may never have been
+TROUBLE_PAUSE = 5.0  # seconds
 
 
 def await_answers(op: Operation) -> Wait | None:
@@ -22,12 +24,22 @@ def await_answers(op: Operation) -> Wait | None:
     row = Gateway.objects.select_related("compute_target__workspace").filter(compute_target=target).first()
     if row is None or row.state == GatewayState.ABSENT:
         return None
-    wait = install.gateway_is_up(compute.open_cluster(target), row) or _replicas(target)
+    wait = _look(target, row)
     if wait is None or time.time() < op.memo.setdefault("waking_since", time.time()) + PATIENCE:
         return wait
     words = f"Not answering yet ({wait.note}). The pages of what runs here say why."
     op.memo["warnings"] = [*op.memo.get("warnings", []), words]
     return None
+
+
+def _look(target: ComputeTarget, row: Gateway) -> Wait | None:
+    """What is waited for. An API server that comes and goes, as after a start, is waited for too."""
+    try:
+        return install.gateway_is_up(compute.open_cluster(target), row) or _replicas(target)
+    except Held:
+        raise
+    except Retryable as trouble:
+        return Wait(max(trouble.after or 0, TROUBLE_PAUSE), trouble.detail)
 
 
 def _replicas(target: ComputeTarget) -> Wait | None:
