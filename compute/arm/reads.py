@@ -31,7 +31,7 @@ class Reads:
         return self._session.base_url
 
     def token(self) -> None:
-        """Have a token at hand. Raises ArmDenied with Entra's own sentence, or Retryable."""
+        """Get a token anew. Raises ArmDenied with Entra's own sentence, or Retryable."""
         self._session.token()
 
     def subscription(self) -> dict[str, Any]:

@@ -173,9 +173,12 @@ class Session:
         return response
 
     def token(self) -> None:
-        """Have a token for this Azure at hand. Raises ArmDenied with Entra's own sentence, Retryable, BadCredential."""
+        """Get a token for this Azure anew, not from the cache, which stays.
+
+        Raises ArmDenied with Entra's own sentence, Retryable, BadCredential.
+        """
         with translated():
-            self._credential.get_token(self._scope)
+            _made(self.access.credential, self.access.ca_file).get_token(self._scope)
 
     @property
     def _scope(self) -> str:

@@ -131,6 +131,15 @@ def test_a_wrong_secret_is_told_in_entras_words_with_what_to_do(home, cloud):
     assert "wrong-one" not in json.dumps(found.as_dict())
 
 
+def test_a_secret_that_was_replaced_is_told_although_a_token_of_it_is_still_at_hand(home, cloud):
+    cloud.principal(*LEAST)
+    row = given(home, cloud)
+    assert not [each for each in connection_findings(workspace=row) if each.level == "error"]
+    cloud.admin("PUT", f"principals/{CLIENT}", {"secret": "another one"})
+    (found,) = connection_findings(workspace=row)
+    assert found.code == "token_refused"
+
+
 def test_an_authority_that_is_away_is_told_within_seconds(home, cloud):
     (found,) = connection_findings(workspace=given(home, cloud, authority_host="https://127.0.0.1:9"))
     assert (found.level, found.code) == ("error", "authority_unreachable")
