@@ -10,14 +10,18 @@ import pytest
 from django.utils import timezone
 
 from compute.arm import Arm
+from compute.arm.pools import Pools
 from compute.cluster.transport import Transport
 from portal import operations
 from portal.models import Operation
 from portal.operations import engine
 from portal.types import ACTIVE_STATES
 
-CHANGING = ("PUT", "POST", "PATCH", "DELETE")
-ARM_CHANGES = ("put_cluster", "scale", "start", "stop", "authorize", "delete", "abort", "build_start")
+CHANGING = ("PUT", "POST", "PATCH", "DELETE", "ARM")
+ARM_CHANGES = [
+    *((Arm, name) for name in ("put_cluster", "start", "stop", "authorize", "delete", "abort", "build_start")),
+    *((Pools, name) for name in ("put", "scale", "resize", "delete", "abort")),
+]
 SECONDS = 120  # for one operation
 MOMENTS = ("before the step", "after a change outside", "between call and commit", "after the commit")
 
@@ -37,8 +41,8 @@ class Killer:
         self._before(patch, "_end", "before the step")
         self._before(patch, "ring", "after the commit")
         self._after(patch, Transport, "request", lambda method, path, **_: f"{method} {path}")
-        for name in ARM_CHANGES:
-            self._after(patch, Arm, name, lambda *_, name=name, **__: name)
+        for owner, name in ARM_CHANGES:
+            self._after(patch, owner, name, lambda *_, what=f"ARM {owner.__name__} {name}", **__: what)
 
     def strike(self, moment: str, step: int, what: str = "") -> None:
         """Die here, unless we did before."""
@@ -63,7 +67,7 @@ class Killer:
         def deadly(this: Any, *args: Any, **kwargs: Any) -> Any:
             answer = real(this, *args, **kwargs)
             what = told(*args, **kwargs)
-            if self._op is not None and (what in ARM_CHANGES or what.startswith(CHANGING)):
+            if self._op is not None and what.startswith(CHANGING):
                 self.strike("after a change outside", self._op.step, what)
             return answer
 
