@@ -28,7 +28,7 @@ def choices(*, target: ComputeTarget) -> list[rules.Choice]:
         *(
             _choice(row) for row in target.pools.all()
             if row.observed and _runs_ours(row) and row.state not in GONE
-            and (row.state != ComputeState.FAILED or row.name in alive)
+            and (row.state not in (ComputeState.FAILED, ComputeState.CANCELED) or row.name in alive)
         ),
     ]  # fmt: skip
 

@@ -179,7 +179,8 @@ def _insert(target: ComputeTarget, name: str, given: dict[str, Any]) -> NodePool
 
 
 def _never_made(target: ComputeTarget, name: str) -> QuerySet[NodePool]:
-    return NodePool.objects.filter(target=target, name=name, state=ComputeState.FAILED, observed={})
+    ended = (ComputeState.FAILED, ComputeState.CANCELED)
+    return NodePool.objects.filter(target=target, name=name, state__in=ended, observed={})
 
 
 def check_free(target: ComputeTarget, name: str) -> None:
@@ -229,7 +230,7 @@ def check_usable(target: ComputeTarget) -> None:
 
 
 def _check_scalable(pool: NodePool) -> None:
-    if pool.state not in actions.SCALABLE or not pool.observed:
+    if pool.state not in (*actions.SCALABLE, ComputeState.CANCELED) or not pool.observed:
         raise PoolNotScalable(f"The node pool {pool.name} is {pool.state}; it can be scaled when it is Succeeded.")
     if power.is_off(pool.observed):
         raise PoolNotScalable(f"The node pool {pool.name} is stopped in Azure; it can be scaled when it runs.")

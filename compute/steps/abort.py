@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from compute.arm import GONE, OWNER_TAG, Arm, ArmRefused
-from compute.models import ComputeTarget
+from compute.models import ComputeTarget, NodePool
 from compute.steps.autoscaler import is_wanted
-from compute.steps.pool_watch import mark_for
+from compute.steps.pool_watch import mark_for, seen
 from compute.steps.power import GOING, is_so
 from compute.steps.waiting import (
     GONE_STATE,
@@ -108,11 +108,14 @@ def _send(op: Operation, target: ComputeTarget, arm: Arm, view: ClusterView) -> 
 def _conclude(op: Operation, view: ClusterView | None, ended: str = "") -> Wait | None:
     """Canceled is what was asked for; any other end, `ended` as the job itself tells, is told. Raises TooLate."""
     was_sent = op.memo.pop("abort_sent", False)
-    seen = _state(op, view) if view else ""
-    state = seen if not ended or (was_sent and seen.lower() == "canceled") else ended
+    shown = _state(op, view) if view else ""
+    state = shown if not ended or (was_sent and shown.lower() == "canceled") else ended
     if state.lower() != "canceled":
         raise operations.TooLate(f"Azure had ended it as {state}.")
     forget_job(op, state)
+    pool = _pool(op, view) if view and op.input.get("pool_id") else None
+    if pool is not None:  # what Azure keeps of it is shown, and paid for
+        NodePool.objects.filter(pk=op.input["pool_id"]).update(observed=seen(pool))
     return None
 
 

@@ -57,7 +57,9 @@ def verdict(row: NodePool, view: ClusterView) -> tuple[str, str]:
     there = view.node_pool(row.name)
     reason = " ".join(each["message"] for each in drift.pool_differences(wanted=[row], view=view, before=(), now=""))
     if there is not None and there.is_broken:
-        return ComputeState.FAILED, row.reason or f"Azure has the node pool as {there.provisioning_state}."
+        is_aborted = row.state == ComputeState.CANCELED and there.provisioning_state.lower() == "canceled"
+        state = ComputeState.CANCELED if is_aborted else ComputeState.FAILED
+        return state, row.reason or f"Azure has the node pool as {there.provisioning_state}."
     return ComputeState.SUCCEEDED, reason
 
 

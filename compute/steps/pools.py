@@ -12,10 +12,14 @@ from compute.steps.pool_checks import PoolGone, pool_of, present_view
 from compute.steps.pool_watch import is_ours, mark_of, seen
 from compute.steps.waiting import (
     BUSY_PAUSE,
+    CANCELLED,
+    CANCELLED_LATE,
     AzureFailed,
     accept,
     arm_for,
     forget_job,
+    has_begun,
+    has_happened,
     patient,
     pause,
     submit,
@@ -193,12 +197,18 @@ def _note_nodes(target: ComputeTarget) -> None:
 
 
 def settle_pool(op: Operation) -> None:
-    """Succeeded, or Failed with the reason; what Azure never began is as before."""
+    """The endings of `settle_change`, for a pool; an aborted scale has the counts before, and what Azure never began
+    is as before.
+    """
     rows = NodePool.objects.filter(pk=op.input["pool_id"])
-    reason = _reason(op)
+    reason, is_cancelled = _reason(op), op.state == OperationState.CANCELLED
     if op.state == OperationState.SUCCEEDED:
         rows.update(state=ComputeState.SUCCEEDED, reason="")
-    elif op.memo.get("azure_ended") or op.memo.get("accepted"):
+    elif is_cancelled and has_happened(op):
+        rows.update(state=ComputeState.SUCCEEDED, reason=CANCELLED_LATE)
+    elif is_cancelled and has_begun(op):
+        rows.update(**{**op.input["before"], "state": ComputeState.CANCELED, "reason": _aborted(op)})
+    elif has_begun(op):
         rows.update(state=ComputeState.FAILED, reason=reason)
     elif op.kind == OperationKind.POOL_ADD:
         rows.filter(is_adopted=False).update(state=ComputeState.FAILED, reason=f"Not added: {reason}")
@@ -211,15 +221,21 @@ def settle_pool_removal(op: Operation) -> None:
     rows = NodePool.objects.filter(pk=op.input["pool_id"])
     if op.state == OperationState.SUCCEEDED:
         rows.delete()
-    elif op.memo.get("azure_ended") or op.memo.get("accepted"):
+    elif has_begun(op):
         rows.update(state=ComputeState.FAILED, reason=f"Not removed: {_reason(op)}")
     else:
         rows.update(**op.input["before"], reason=f"Not removed: {_reason(op)}")
 
 
+def _aborted(op: Operation) -> str:
+    if op.kind == OperationKind.POOL_ADD:
+        return "Cancelled: Azure stopped making the pool, and keeps what there is of it. Remove it, or run it again."
+    return CANCELLED
+
+
 def _reason(op: Operation) -> str:
     if op.state == OperationState.CANCELLED:
-        return "Cancelled: Azure stopped it half-way." if op.memo.get("azure_ended") else "Cancelled."
+        return "Cancelled."
     return str((op.error or {}).get("detail", "")) or f"Ended as {op.state}."
 
 

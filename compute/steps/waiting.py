@@ -19,6 +19,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 30.0
 BUSY_PAUSE = 10.0
 CANCELLED = "Cancelled: Azure stopped it half-way. What was wanted before is wanted again: run it again, or ask anew."
 GONE_STATE = "gone"  # how Azure left a cluster that is not there any more
+CANCELLED_LATE = "Cancelled after Azure had done what was asked for."
 StepFunction = Callable[[Operation], Wait | None]
 
 
@@ -194,7 +195,7 @@ def settle_change(op: Operation, words: str) -> None:
     if op.state == OperationState.SUCCEEDED:
         rows.update(state=ComputeState.SUCCEEDED, reason="")
     elif has_happened(op) and op.state == OperationState.CANCELLED:
-        rows.update(state=ComputeState.SUCCEEDED, reason="Cancelled after Azure had done what was asked for.")
+        rows.update(state=ComputeState.SUCCEEDED, reason=CANCELLED_LATE)
     elif has_begun(op) and op.state == OperationState.CANCELLED:
         rows.update(state=ComputeState.CANCELED, reason=CANCELLED)
     elif has_begun(op):

@@ -326,12 +326,38 @@ def test_a_cancelled_change_of_a_pool_is_aborted_on_that_pool(path, call, azure,
     run_all()
     op.refresh_from_db()
     pool = call("reader", "get", f"{ONE}pools/extra/").data
-    assert (op.state, pool["state"], ComputeTarget.objects.get().state) == ("Cancelled", "Failed", "Succeeded")
-    assert "Azure stopped it half-way." in pool["reason"]
+    assert (op.state, pool["state"], ComputeTarget.objects.get().state) == ("Cancelled", "Canceled", "Succeeded")
+    assert ("Azure stopped making the pool" if path == "pools/" else "Azure stopped it half-way.") in pool["reason"]
+    assert pool["count"] == 1
+    steps.watch_target(target.pk)
+    assert call("reader", "get", f"{ONE}pools/extra/").data["state"] == "Canceled"
     assert aborts(azure) == [f"{target.cluster_name}/agentpools/extra"]
     assert call("operator", "delete", f"{ONE}pools/extra/").status_code == 202
     run_all()
     assert call("reader", "get", f"{ONE}pools/extra/").status_code == 404
+
+
+def test_a_pool_whose_scale_was_aborted_is_scaled_by_asking_anew(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+    run_all()
+    call("operator", "post", f"{ONE}pools/extra/scale/", {"count": 3})
+    operations.cancel(op=until_accepted(Operation.objects.get(state__in=ACTIVE_STATES)), actor=people["operator"])
+    run_all()
+    assert call("operator", "post", f"{ONE}pools/extra/scale/", {"count": 2}).status_code == 202
+    run_all()
+    pool = call("reader", "get", f"{ONE}pools/extra/").data
+    assert (pool["state"], pool["count"], pool["reason"]) == ("Succeeded", 2, "")
+
+
+def test_a_pool_cancelled_after_azures_part_is_there(call, azure, run_all, people, target):
+    call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+    op = Operation.objects.get(state__in=ACTIVE_STATES)
+    while op.step < 3:
+        step_once(op)
+    operations.cancel(op=op, actor=people["operator"])
+    run_all()
+    pool = call("reader", "get", f"{ONE}pools/extra/").data
+    assert (pool["state"], pool["reason"]) == ("Succeeded", "Cancelled after Azure had done what was asked for.")
 
 
 class Killed(BaseException):

@@ -587,10 +587,10 @@ def test_a_pool_whose_add_was_stopped_is_found_again_by_its_mark(target, operato
     operations.cancel(op=op, actor=operator)
     run_all()
     row = NodePool.objects.get()
-    assert row.state == "Failed"
+    assert row.state == "Canceled"
     assert at_azure(azure)["tags"] == {"slipway-target": mark_of(row)}
     look(target)
-    assert again(row).state == "Failed"
+    assert again(row).state == "Canceled"
     at_azure(azure)["provisioningState"] = "Succeeded"  # somebody let Azure finish it
     look(target)
     assert (again(row).state, row.is_adopted, row.observed["count"]) == ("Succeeded", False, 2)
