@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 HOURS_A_MONTH = 730
 ON_TOP = "Disks, addresses, traffic and the paid tier of the control plane come on top."
 STOPPED = "It is stopped: its nodes cost nothing, its disks and addresses go on costing."
+NEVER_MADE = "It was never made: nothing is counted."
 GONE = (ComputeState.MISSING,)
+UNFINISHED = (ComputeState.FAILED, ComputeState.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _first(target: ComputeTarget) -> Paid:
 
 def _further(pool: NodePool) -> Paid:
     """None while the pool is stopped, gone or was never made."""
-    never_made = pool.state == ComputeState.FAILED and not pool.observed
+    never_made = pool.state in UNFINISHED and not pool.observed
     if never_made or pool.state in GONE or power.is_off(pool.observed):
         return Paid(pool.vm_size, 0)
     return Paid(pool.vm_size, int(pool.observed.get("count", pool.count)) if pool.is_autoscaled else pool.count)
@@ -101,6 +103,8 @@ def _none(target: ComputeTarget) -> Cost | None:
         return Cost(0.0, 0.0, "It is not in Azure any more: nothing is counted.")
     if not target.vm_size:
         return Cost(None, None, "Its machines were not seen yet.")
+    if target.state in UNFINISHED and not target.observed:
+        return Cost(0.0, 0.0, NEVER_MADE)
     return Cost(0.0, 0.0, STOPPED, is_stopped=True) if power.is_stopped(target) else None
 
 

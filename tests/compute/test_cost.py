@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compute import cost, pool_table, sizes
+from compute import cost, pool_table, sizes, steps
 from compute.cost import Paid
 from compute.models import ComputeTarget, NodePool
 
@@ -51,6 +51,32 @@ def test_gpu_pools_count_and_so_do_those_that_others_made(target):
     add(target)
     target.observed = {**target.observed, "pools": [["nodepool1", D3, 3], ["gpu1", GPU, 2], ["theirs", D3, 1]]}
     assert cost.of(target).usd_hour == pytest.approx(4 * price(D3) + 2 * price(GPU), abs=1e-3)
+
+
+def test_a_cluster_whose_create_was_refused_costs_nothing(call, azure, run_all):
+    azure.groups.clear()
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    run_all()
+    refused = ComputeTarget.objects.get()
+    assert (refused.state, azure.clusters) == ("Failed", {})
+    assert (cost.of(refused).usd_hour, cost.of(refused).note) == (0, cost.NEVER_MADE)
+    assert cost.total([refused]).usd_hour == 0
+
+
+def test_a_cluster_that_azure_made_half_way_costs_once_it_was_seen(call, azure, run_all):
+    azure.fail("late", {"code": "X", "message": "no room"})
+    call("operator", "post", "compute-targets/", {"name": "prod-1"})
+    run_all()
+    steps.watch_target(ComputeTarget.objects.get().pk)
+    half = ComputeTarget.objects.get()
+    assert half.state == "Failed"
+    assert cost.of(half).usd_hour == pytest.approx(3 * price(D3), abs=1e-3)
+
+
+@pytest.mark.parametrize("state", ["Failed", "Canceled"])
+def test_a_pool_that_was_never_made_costs_nothing(state, target):
+    assert cost.of_pool(target, add(target, state=state, observed={})).usd_hour == 0
+    assert cost.of_pool(target, add(target, name="gpu2", state=state, observed={"count": 2})).usd_hour > 0
 
 
 def test_an_autoscaled_pool_costs_what_azure_has_and_a_stopped_one_nothing(target):
