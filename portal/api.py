@@ -133,9 +133,9 @@ class OperationLogLines(http.ApiView):
 class OperationCancel(http.ApiView):
     """Ask a long job to stop."""
 
-    @extend_schema(request=None, responses={202: OperationOut})
+    @extend_schema(description=operations.CANCELLING, request=None, responses={202: OperationOut})
     def post(self, request: Request, workspace: str, id: UUID) -> Response:
-        """Cancel between steps."""
+        """Cancel, as the description says."""
         op = queries.operation_to_control(actor=self.actor(request), slug=workspace, id=id)
         return http.accepted(operations.cancel(op=op, actor=self.actor(request)))
 

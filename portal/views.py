@@ -238,7 +238,8 @@ def _job(op: Any, actor: Any) -> dict[str, Any]:
     lines = list(queries.operation_log(op=op).reverse()[:200])[::-1]
     steps = queries.operation_steps(op=op)
     return {
-        "workspace": op.workspace, "op": op, "percent": queries.operation_percent(op=op), "steps": steps,
+        "workspace": op.workspace, "op": op, "cancelling": operations.CANCELLING,
+        "percent": queries.operation_percent(op=op), "steps": steps,
         "left": queries.operation_left(op=op, steps=steps),
         "may_retry": op.state in ENDED_BADLY and operations.later_than(op) is None,
         "may_control": queries.may_control(actor=actor, op=op), "lines": lines,
@@ -256,8 +257,8 @@ def _tail(steps: list[dict[str, Any]], lines: list[Any]) -> list[str]:
 @login_required
 @require_POST
 def operation_cancel(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
-    """Ask a job to stop before its next step."""
-    return _control(request, workspace, id, operations.cancel, "It stops as soon as it can.")
+    """Ask a job to stop."""
+    return _control(request, workspace, id, operations.cancel, operations.CANCELLING)
 
 
 @login_required

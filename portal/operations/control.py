@@ -12,12 +12,13 @@ from portal.operations.start import busy, ring
 from portal.problems import Conflict
 from portal.types import ACTIVE_STATES, OperationState
 
+CANCELLING = "It stops before its next step; what Azure does for it is stopped first, where that is possible."
 RETRYABLE = (OperationState.FAILED, OperationState.TIMED_OUT, OperationState.CANCELLED, OperationState.ROLLED_BACK)
 
 
 @transaction.atomic
 def cancel(*, op: Operation, actor: User) -> Operation:
-    """Ask a running operation to stop before its next step. Raises Conflict (409) when it has ended."""
+    """Ask a running operation to stop, as CANCELLING says. Raises Conflict (409) when it has ended."""
     changed = Operation.objects.filter(pk=op.pk, state__in=ACTIVE_STATES).update(
         is_cancel_requested=True, due_at=timezone.now()
     )

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from compute.models import ComputeTarget
-from portal import actions
+from portal import actions, operations
 from portal.models import ApiToken, Operation, OperationLog, User, Workspace
 from portal.types import OperationKind, OperationState, Role
 from tests import factories, page_rows
@@ -220,6 +220,15 @@ def test_a_running_job_can_be_cancelled_from_its_page(visitor: Client, workspace
     assert visitor.post(f"/w/lab/operations/{op.pk}/cancel/").status_code == 302
     op.refresh_from_db()
     assert op.is_cancel_requested
+
+
+def test_a_cancel_is_told_by_one_sentence_everywhere(visitor: Client, workspace: Workspace, owner: User) -> None:
+    op = make_job(workspace, owner, OperationState.RUNNING)
+    text = visitor.post(f"/w/lab/operations/{op.pk}/cancel/", follow=True).content.decode()
+    assert text.count(operations.CANCELLING) == 2  # said once, and shown by the job
+    schema = visitor.get("/api/v1/schema/?format=json").json()["paths"]
+    (path,) = [path for path in schema if path.endswith("/operations/{id}/cancel/")]
+    assert schema[path]["post"]["description"] == operations.CANCELLING
 
 
 def test_a_failed_job_shows_its_evidence_and_can_be_retried(visitor: Client, workspace: Workspace, owner: User) -> None:
