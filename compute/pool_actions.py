@@ -95,11 +95,9 @@ def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operatio
     target = pool.target
     check_usable(target)
     _check_floor(pool, 0)
-    names = placed.on_pool(target=target, pool=pool.name)
-    others = 0 if pool.state == ComputeState.MISSING else len(queries.attachments(target=target))
-    uses = _uses(pool, names, others)
-    if uses and not force:
-        raise PoolInUse(f"{uses} Force it to remove it all the same.", deployments=names, other_workspaces=others)
+    names, others = _users(pool)
+    if not force:
+        check_unused(pool)
     warnings = [f"Without a node to run on: {', '.join(names)}."] if names else []
     warnings += [_uses(pool, [], others)] if others else []
     before = {"state": pool.state}
@@ -108,6 +106,20 @@ def pool_remove(*, pool: NodePool, actor: User, force: bool = False) -> Operatio
         OperationKind.POOL_REMOVE, pool, actor, "removed", before=before, force=force,
         told={**_told(pool), "deployments": names, "force": force}, warnings=warnings + _moved(pool, names),
     )  # fmt: skip
+
+
+def check_unused(pool: NodePool) -> None:
+    """Whether the pool may be removed without force. Raises PoolInUse (409)."""
+    names, others = _users(pool)
+    uses = _uses(pool, names, others)
+    if uses:
+        raise PoolInUse(f"{uses} Force it to remove it all the same.", deployments=names, other_workspaces=others)
+
+
+def _users(pool: NodePool) -> tuple[list[str], int]:
+    """What asks for the pool by name, and how many other workspaces have its cluster."""
+    others = 0 if pool.state == ComputeState.MISSING else len(queries.attachments(target=pool.target))
+    return placed.on_pool(target=pool.target, pool=pool.name), others
 
 
 @transaction.atomic

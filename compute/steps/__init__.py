@@ -6,7 +6,15 @@ Detach and delete begin with what runs on the target, so `endpoints/steps` lines
 from __future__ import annotations
 
 from compute.steps.abort import abort_work
-from compute.steps.again import autoscale_again, remove_again, scale_again, scale_pool_again, start_again, stop_again
+from compute.steps.again import (
+    autoscale_again,
+    remove_again,
+    remove_pool_again,
+    scale_again,
+    scale_pool_again,
+    start_again,
+    stop_again,
+)
 from compute.steps.attach import authorize_portal, inspect_cluster, reach_cluster
 from compute.steps.autoscaler import (
     await_autoscaler,
@@ -113,5 +121,9 @@ operations.define(
     abort=Abort(abort_work, ABORT, since=submit_pool_scale, until=await_pool),
 )
 operations.define(
-    OperationKind.POOL_REMOVE, (submit_pool_removal, 600), (await_pool_gone, 3600), settle=settle_pool_removal
+    OperationKind.POOL_REMOVE,
+    (submit_pool_removal, 600),
+    (await_pool_gone, 3600),
+    settle=settle_pool_removal,
+    check=remove_pool_again,
 )

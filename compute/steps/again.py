@@ -50,6 +50,16 @@ def scale_pool_again(op: Operation) -> None:
     op.input["before"] = {**before, "state": pool.state}
 
 
+def remove_pool_again(op: Operation) -> None:
+    """Raises PoolInUse for what came to ask for the pool since, unless the removal was forced."""
+    pool = NodePool.objects.select_related("target__workspace").filter(pk=op.input["pool_id"]).first()
+    if pool is None:
+        return
+    if not op.input.get("force"):
+        pool_actions.check_unused(pool)
+    op.input["before"] = {"state": pool.state}
+
+
 def _target(op: Operation) -> ComputeTarget:
     target = ComputeTarget.objects.select_related("workspace").get(pk=op.input["target_id"])
     op.input["state_before"] = target.state

@@ -75,6 +75,17 @@ def test_a_delete_is_not_run_again_over_what_was_deployed_since(call, azure, run
     assert (answer.status_code, answer.data["code"]) == (409, "compute_in_use")
 
 
+def test_a_pools_removal_is_not_run_again_over_a_workspace_that_came_since(call, azure, run_all, target, elsewhere):
+    call("operator", "post", f"{ONE}pools/", {"name": "extra", "vm_size": "Standard_D2s_v3"})
+    run_all()
+    op = failed(call, azure, run_all, "pools/extra/", None, "DELETE")
+    other = ComputeTarget.objects.get(pk=target.pk)
+    other.pk, other.name, other.workspace, other.is_attached = None, "theirs", elsewhere, True
+    other.save()
+    answer = again(call, op)
+    assert (answer.status_code, answer.data["other_workspaces"]) == (409, 1)
+
+
 def test_a_count_that_was_taken_over_meanwhile_is_the_one_before(call, azure, run_all, target):
     op = failed(call, azure, run_all, "scale/", {"node_count": 4})
     ComputeTarget.objects.update(node_count=6)  # as taking over what Azure has does
