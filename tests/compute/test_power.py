@@ -364,7 +364,7 @@ def test_a_quota_too_small_for_the_most_nodes_is_a_finding(call, azure, run_all,
     (row,) = [row for row in op.findings if row["level"] != "ok"]
     assert (op.state, row["code"], row["level"]) == ("Succeeded", "quota_region_later", "warning")
     assert "97 × Standard_D3_v2 (4 vCPUs each) need 388 regional vCPUs" in row["message"]
-    assert "20 are left (330 of 350 in use). The autoscaler adds no more nodes than fit." in row["message"]
+    assert "20 are left (330 of 350 in use). No more nodes can come than fit." in row["message"]
 
 
 def test_a_quota_too_small_for_the_fewest_nodes_is_refused_with_all_findings(call, azure, run_all, target):
