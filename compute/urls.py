@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.urls import path
 
-from compute import pool_views, power_views, views
 from compute.api import access, checks, offers, pools, power, targets
+from compute.views import pools as pool_views
+from compute.views import power as power_views
+from compute.views import targets as views
 
 HOME = "workspaces/<slug:workspace>"
 ONE = f"{HOME}/compute-targets/<str:name>"

@@ -9,7 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import placed, pool_actions, pool_table, queries, sizes
+from compute import placed, pool_table, queries, sizes
+from compute.actions import pools as pool_actions
 from compute.api.shapes import AcceptedOut
 from compute.api.targets import flag
 from compute.types import ComputeState, PoolMode

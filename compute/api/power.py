@@ -7,7 +7,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import power_actions, queries
+from compute import queries
+from compute.actions import power as power_actions
 from compute.api.shapes import AcceptedOut
 from portal import http
 from portal.types import Role

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from compute import actions, pool_actions, power, power_actions
+from compute import actions, power
+from compute.actions import pools as pool_actions
+from compute.actions import power as power_actions
 from compute.models import ComputeTarget, NodePool
 from portal.models import Operation
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compute import pool_actions, pools, preflight, queries
+from compute import pools, preflight, queries
+from compute.actions import pools as pool_actions
 from compute.arm import Arm
 from compute.models import ComputeTarget, NodePool
 from compute.steps.preflight import Wish, attempt, conclude, further, pool_findings

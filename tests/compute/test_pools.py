@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from compute import placed, pool_actions, queries, steps
+from compute import placed, queries, steps
+from compute.actions import pools as pool_actions
 from compute.arm.pools import Pools
 from compute.models import ComputeTarget, NodePool
 from compute.steps.pool_watch import mark_of

@@ -8,8 +8,9 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
-from compute import forms, power_actions
-from compute.views import act_on
+from compute import forms
+from compute.actions import power as power_actions
+from compute.views.targets import act_on
 from portal import pages
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from compute import actions, fit, placed, pools, power, queries, sizes
+from compute import fit, placed, pools, power, queries, sizes
+from compute.actions import targets
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState, PoolMode, Purpose, VmSize
 from portal import audit, operations
@@ -236,13 +237,13 @@ def check_usable(target: ComputeTarget) -> None:
     if operations.active_on(target.ref):
         raise busy(target.ref, target.name)
     if not queries.is_changeable(target):
-        raise actions.NotScalable(f"{target.name} is {target.state}; its node pools can change when it is Succeeded.")
+        raise targets.NotScalable(f"{target.name} is {target.state}; its node pools can change when it is Succeeded.")
     if power.is_stopped(target):
-        raise actions.NotScalable(f"{target.name} is stopped; its node pools can change when it runs.")
+        raise targets.NotScalable(f"{target.name} is stopped; its node pools can change when it runs.")
 
 
 def _check_scalable(pool: NodePool) -> None:
-    if pool.state not in (*actions.SCALABLE, ComputeState.CANCELED) or not pool.observed:
+    if pool.state not in (*targets.SCALABLE, ComputeState.CANCELED) or not pool.observed:
         raise PoolNotScalable(f"The node pool {pool.name} is {pool.state}; it can be scaled when it is Succeeded.")
     if power.is_off(pool.observed):
         raise PoolNotScalable(f"The node pool {pool.name} is stopped in Azure; it can be scaled when it runs.")

@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import forms, pool_actions, pool_table, queries
+from compute import forms, pool_table, queries
+from compute.actions import pools as pool_actions
 from compute.steps import pool_checks
-from compute.views import detail_context, sizes_context
+from compute.views.targets import detail_context, sizes_context
 from portal import pages
 from portal.problems import Problem
 from portal.types import Role

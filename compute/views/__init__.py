@@ -1,0 +1,1 @@
+"""Pages of compute: clusters, their node pools, their power."""
