@@ -24,7 +24,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=12", "-p", "
 MEASURED = [sys.executable, "-m", "coverage", "run", *PYTEST[1:]]
 STORIES = "journey or browser"
 OF_THEIR_OWN = [  # stories in homes of their own; the others, and they, take about as long
-    f"tests/journeys/{name}" for name in ("azure", "crash", "test_chaos.py", "test_entra.py")
+    f"tests/journeys/{name}" for name in ("crash", "on_azure", "test_chaos.py", "test_entra.py")
 ]
 WITHOUT_DATABASE = ["--ignore", "tests/sandbox"]  # the sandbox has a store of its own
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "kubectl": ("kubectl",)}

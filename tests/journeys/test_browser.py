@@ -57,6 +57,7 @@ def sign_in(page: Page, portal: str, owner: User) -> None:
     page.fill("[name=username]", owner.username)
     page.fill("[name=password]", "correct horse")
     page.keyboard.press("Enter")
+    expect(page).to_have_url(portal)  # the form has a heading too
     expect(page.locator("main h1")).to_be_visible()
 
 

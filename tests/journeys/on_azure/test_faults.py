@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.azure.conftest import ended
 from tests.journeys.crash.house import House, target
+from tests.journeys.on_azure.conftest import ended
 from tests.journeys.test_contract import Rest
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]

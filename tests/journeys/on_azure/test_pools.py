@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.azure.conftest import ended, found, furnished, known_of, until_drift
 from tests.journeys.crash.house import House, target, until, what
+from tests.journeys.on_azure.conftest import ended, found, furnished, known_of, until_drift
 from tests.journeys.test_contract import Rest
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]

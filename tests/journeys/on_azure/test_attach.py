@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.azure.conftest import cluster, ended, found, until_drift
 from tests.journeys.crash.house import House, until
+from tests.journeys.on_azure.conftest import cluster, ended, found, until_drift
 from tests.journeys.test_contract import Rest, ask, cluster_url
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
