@@ -7,7 +7,6 @@ from typing import Any
 from compute import power
 from compute.models import ComputeTarget
 from compute.steps.inside import store_observed
-from compute.steps.power import seen
 from compute.steps.preflight import Wish, conclude, further, pool_findings
 from compute.steps.waiting import (
     BUSY_PAUSE,
@@ -19,6 +18,7 @@ from compute.steps.waiting import (
     mark,
     patient,
     pause,
+    present_view,
     settle_change,
     submit,
     target_of,
@@ -36,7 +36,7 @@ def check_autoscaler(op: Operation) -> Wait | None:
         return None
     target = target_of(op)
     arm = arm_for(target)
-    view = seen(target, arm)
+    view = present_view(target, arm)
     own, wish = _own(target, view), op.input["wish"]
     bounds = wish["autoscaler"]
     low, high = (bounds["min_count"], bounds["max_count"]) if bounds else (wish["node_count"], None)
@@ -62,7 +62,7 @@ def submit_autoscaler(op: Operation) -> Wait | None:
     target = target_of(op)
     _want(op, target)
     arm = arm_for(target)
-    view = seen(target, arm)
+    view = present_view(target, arm)
     own = _own(target, view)
     if is_wanted(own, op) and not own.is_broken:
         accept(op, None)
@@ -84,7 +84,7 @@ def await_autoscaler(op: Operation) -> Wait | None:
     wait = watched(op, target, arm, submit_autoscaler)
     if wait is not None:
         return wait
-    view, error = seen(target, arm), op.memo.get("azure_error", "")
+    view, error = present_view(target, arm), op.memo.get("azure_error", "")
     if view.busy_with:
         return pause(op, None, f"Azure: {view.busy_with}")
     own = _own(target, view)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compute import pools, preflight, queries
+from compute import pools, preflight
 from compute.actions import pools as pool_actions
-from compute.arm import Arm
 from compute.models import ComputeTarget, NodePool
 from compute.steps.preflight import Wish, attempt, conclude, further, pool_findings
-from compute.steps.waiting import arm_for, patient, target_of, view_of
+from compute.steps.waiting import arm_for, patient, present_view, target_of
 from compute.types import ClusterView, Finding
 from portal.models import Operation
 from portal.problems import Conflict, Problem, Retryable
@@ -90,14 +89,6 @@ def _wish(target: ComputeTarget, pool: NodePool, view: ClusterView, have: int) -
         "autoscaler": {"max_count": most}, "cluster_id": target.cluster_id,
     }  # fmt: skip
     return Wish(target.subscription_id, target.resource_group, target.region, pool.vm_size, now, options=options)
-
-
-def present_view(target: ComputeTarget, arm: Arm) -> ClusterView:
-    """The cluster as Azure has it now. Raises ClusterMissing."""
-    view = view_of(target, arm)
-    if view is None:
-        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
-    return view
 
 
 def subnet_of(view: ClusterView) -> str:

@@ -8,7 +8,7 @@ from compute import queries
 from compute.arm import OWNER_TAG
 from compute.models import ComputeTarget, NodePool
 from compute.steps.inside import observed_nodes, store_observed
-from compute.steps.pool_checks import PoolGone, pool_of, present_view
+from compute.steps.pool_checks import PoolGone, pool_of
 from compute.steps.pool_watch import is_ours, mark_of, seen
 from compute.steps.waiting import (
     BUSY_PAUSE,
@@ -22,6 +22,7 @@ from compute.steps.waiting import (
     has_happened,
     patient,
     pause,
+    present_view,
     submit,
     target_of,
     view_of,

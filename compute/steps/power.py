@@ -16,10 +16,10 @@ from compute.steps.waiting import (
     mark,
     patient,
     pause,
+    present_view,
     settle_change,
     submit,
     target_of,
-    view_of,
     watched,
 )
 from compute.types import ClusterView, ComputeState, Power
@@ -37,7 +37,7 @@ def submit_power(op: Operation) -> Wait | None:
     target = target_of(op)
     _want(op, target)
     arm = arm_for(target)
-    view = seen(target, arm)
+    view = present_view(target, arm)
     busy = view.busy_with
     if busy.lower() == GOING[op.input["power"]] or (not busy and is_so(view, op)):
         accept(op, None)
@@ -56,7 +56,7 @@ def _ask(op: Operation, target: ComputeTarget, arm: Arm) -> None:
     try:
         submit(op, lambda: ask(target.resource_group, target.cluster_name))
     except ArmRefused as refusal:
-        if refusal.extras.get("azure_status") != 400 or not _has_power(seen(target, arm), op):
+        if refusal.extras.get("azure_status") != 400 or not _has_power(present_view(target, arm), op):
             raise
         accept(op, None)
 
@@ -69,7 +69,7 @@ def await_power(op: Operation) -> Wait | None:
     wait = watched(op, target, arm, submit_power)
     if wait is not None:
         return wait
-    view, error = seen(target, arm), op.memo.get("azure_error", "")
+    view, error = present_view(target, arm), op.memo.get("azure_error", "")
     if view.busy_with:
         return pause(op, None, f"Azure: {view.busy_with}")
     if error or not is_so(view, op):
@@ -79,14 +79,6 @@ def await_power(op: Operation) -> Wait | None:
     store_observed(target, view, [] if view.is_stopped else None)
     queries.forget_cluster(target)
     return None
-
-
-def seen(target: ComputeTarget, arm: Arm) -> ClusterView:
-    """The cluster as Azure has it now. Raises ClusterMissing."""
-    view = view_of(target, arm)
-    if view is None:
-        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
-    return view
 
 
 def is_so(view: ClusterView, op: Operation) -> bool:

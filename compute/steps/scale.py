@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from compute import queries
 from compute.models import ComputeTarget
 from compute.steps.inside import store_observed
 from compute.steps.waiting import (
@@ -14,11 +13,11 @@ from compute.steps.waiting import (
     mark,
     patient,
     pause,
+    present_view,
     settle_change,
     settled_view,
     submit,
     target_of,
-    view_of,
     watched,
 )
 from compute.types import ClusterView, ComputeState
@@ -35,9 +34,7 @@ def submit_scale(op: Operation) -> Wait | None:
     ComputeTarget.objects.filter(pk=target.pk).update(node_count=op.input["node_count"])
     mark(target, ComputeState.SCALING)
     arm = arm_for(target)
-    view = view_of(target, arm)
-    if view is None:
-        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
+    view = present_view(target, arm)
     if view.node_count == op.input["node_count"] and view.provisioning_state.lower() not in ("failed", "canceled"):
         accept(op, None)
     elif not view.is_settled:

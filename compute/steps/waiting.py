@@ -93,6 +93,14 @@ def view_of(target: ComputeTarget, arm: Arm) -> ClusterView | None:
     return view.centred(str(target.observed.get("pool") or "")) if view else None
 
 
+def present_view(target: ComputeTarget, arm: Arm) -> ClusterView:
+    """The cluster as Azure has it now. Raises ClusterMissing."""
+    view = view_of(target, arm)
+    if view is None:
+        raise queries.ClusterMissing(f"Azure has no cluster {target.cluster_name}: {target.name} is missing.")
+    return view
+
+
 def mark(target: ComputeTarget, state: ComputeState) -> None:
     """Set the row's state where it differs, e.g. when a failed operation is run again."""
     if target.state != state:
