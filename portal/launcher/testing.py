@@ -64,22 +64,16 @@ def run(words: list[str]) -> int:
 
 
 def _everything(required: list[str]) -> Result:
-    """Four runs at once, as each waits more than it computes: whole portals twice, the rest on each database."""
+    """Five runs at once, as each waits more than it computes: portals twice, the rest on each database, the sandbox."""
     _coverage_tool("erase")
     rest, others = ["-m", f"not ({STORIES})", f"--ignore={SANDBOX}"], [f"--ignore={each}" for each in OF_THEIR_OWN]
     return together(
         lambda: _pytest("stories", [*MEASURED, "-m", STORIES, *others], {}, required),
         lambda: _pytest("homes", [*PYTEST, "-m", STORIES, *OF_THEIR_OWN], {}, required),
         lambda: _pytest("SQLite", [*MEASURED, *rest], {}, required),
-        lambda: _postgres_then_sandbox([*PYTEST, *rest], required),
+        lambda: _on_postgres([*PYTEST, *rest], required),
+        lambda: _pytest("sandbox", [*MEASURED, SANDBOX], {}, required),
     )
-
-
-def _postgres_then_sandbox(words: list[str], required: list[str]) -> Result:
-    """The two shorter runs, one after the other."""
-    total = _on_postgres(words, required)
-    total.add(_pytest("sandbox", [*MEASURED, SANDBOX], {}, required))
-    return total
 
 
 def together(*jobs: Callable[[], Result]) -> Result:
