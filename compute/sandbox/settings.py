@@ -17,10 +17,12 @@ class Settings:
     """Folders, ports, files and times (seconds) of one sandbox.
 
     `retry_after` 0: ARM names no time to wait, as real AKS. `private_reachable`: private clusters answer even so.
-    `request_factor`: how many times Azure's number of requests a principal has.
+    `request_factor`: how many times Azure's number of requests a principal has. `images`: where built environments lie;
+    sandboxes of one user may share it, so that each is built once.
     """
 
     state: Path
+    images: Path
     http_port: int
     https_port: int
     tls_cert: Path
@@ -52,6 +54,7 @@ class Settings:
         read = _Reader(os.environ if env is None else env)
         return cls(
             state=Path(read.text("STATE")),
+            images=Path(read.text("IMAGES", "") or Path(read.text("STATE")) / "images"),
             http_port=read.port("HTTP_PORT"),
             https_port=read.port("HTTPS_PORT"),
             tls_cert=Path(read.text("TLS_CERT")),

@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from compute.sandbox.kubelet import confine
 from compute.sandbox.kubelet.process import Process
 from compute.sandbox.registry.closing import close_to_others
 from compute.sandbox.registry.context import BASE, Wanted
+from compute.sandbox.registry.images import alone
 from compute.sandbox.settings import Settings
 
 _PASSED = (
@@ -46,6 +48,11 @@ class Builder:
 
     async def build(self, wanted: Wanted, say: Say) -> str:
         """Build, or find what is built: the digest. Raises BuildFailed."""
+        with ExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, alone(self._folder, wanted.key))
+            return await self._build(wanted, say)
+
+    async def _build(self, wanted: Wanted, say: Say) -> str:
         target = self._folder / wanted.key
         done = target / _DONE
         if done.exists():

@@ -1,8 +1,11 @@
 """The images that every pretend cluster knows, by name and digest."""
 
+import fcntl
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,17 +31,19 @@ class Images:
 
     def __init__(self, settings: Settings, db: Db) -> None:
         self._settings, self._db = settings, db
-        self.folder = settings.state / "images"
+        self.folder = settings.images
         self._docs = db.all(_TABLE)
 
     def prepare(self) -> None:
         """Make the inference base if it is missing: a bare Python. Raises CalledProcessError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         base = self.folder / "inference-base"
-        if not (base / "bin/python").exists():
-            interpreter = str(getattr(sys, "_base_executable", sys.executable))
-            subprocess.run([interpreter, "-m", "venv", "--clear", "--without-pip", str(base)], check=True, timeout=60)
-            close_to_others(base)
+        with alone(self.folder, base.name):
+            if not (base / "bin/python").exists():
+                interpreter = str(getattr(sys, "_base_executable", sys.executable))
+                words = [interpreter, "-m", "venv", "--clear", "--without-pip", str(base)]
+                subprocess.run(words, check=True, timeout=60)
+                close_to_others(base)
 
     def resolve(self, name: str) -> ImageInfo | None:
         """The image of that name, or None when nobody knows it."""
@@ -57,6 +62,14 @@ class Images:
             for name in (f"{repository}:{tag}", f"{repository}@{digest}"):
                 self._docs[name] = doc
                 self._db.put(_TABLE, name, doc)
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """While it lasts no other sandbox makes the image of that name; waits for one that does."""
+    with (folder / f".{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _digest(text: str) -> str:
