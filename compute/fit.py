@@ -26,13 +26,24 @@ def amount(text: Any) -> float:
 
 
 def requests_of(pod: dict[str, Any]) -> tuple[float, float, float]:
-    """What a pod asks for: cores, bytes, GPUs; an init container counts where it asks for more than all others."""
+    """What a pod asks for: cores, bytes, GPUs. Sidecars count with the containers; another init container where it,
+    with the sidecars before it, asks for more than all of them.
+    """
     spec = pod.get("spec") or {}
-    run = [_asked(container) for container in spec.get("containers") or []]
-    init = [_asked(container) for container in spec.get("initContainers") or []]
-    total = [sum(each[index] for each in run) for index in range(3)]
-    most = [max([total[index], *(each[index] for each in init)]) for index in range(3)]
+    total = _sum(_asked(container) for container in spec.get("containers") or [])
+    beside, peaks = (0.0, 0.0, 0.0), []
+    for container in spec.get("initContainers") or []:
+        if container.get("restartPolicy") == "Always":
+            beside = _sum((beside, _asked(container)))
+        else:
+            peaks.append(_sum((beside, _asked(container))))
+    most = [max(each) for each in zip(_sum((total, beside)), *peaks, strict=True)]
     return most[0], most[1], most[2]
+
+
+def _sum(parts: Iterable[tuple[float, float, float]]) -> tuple[float, float, float]:
+    rows = list(parts)
+    return sum(each[0] for each in rows), sum(each[1] for each in rows), sum(each[2] for each in rows)
 
 
 def _asked(container: dict[str, Any]) -> tuple[float, float, float]:

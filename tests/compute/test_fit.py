@@ -51,6 +51,15 @@ def test_an_init_container_counts_where_it_asks_for_more():
     assert fit.requests_of(_pod("a", "1", init="2"))[0] == 2
 
 
+def test_a_sidecar_counts_with_the_containers_and_before_later_init_containers():
+    pod = _pod("a", "1", init="2")
+    first = pod["spec"]["initContainers"][0]
+    side = {**first, "restartPolicy": "Always"}
+    assert fit.requests_of({"spec": {**pod["spec"], "initContainers": [side]}})[0] == 3
+    assert fit.requests_of({"spec": {**pod["spec"], "initContainers": [side, first]}})[0] == 4
+    assert fit.requests_of({"spec": {**pod["spec"], "initContainers": [first, side]}})[0] == 3
+
+
 def test_scaling_that_cannot_hold_what_is_deployed_is_warned_about_with_numbers():
     rows = fit.nodes([_node("a"), _node("b"), _node("c")], [_pod("a", "3"), _pod("b", "3")])
     (warning,) = fit.scale_warnings(rows, 1)

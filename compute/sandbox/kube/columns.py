@@ -74,9 +74,11 @@ def _template(obj: Json) -> list[str]:
 def pod(obj: Json, now: datetime) -> list[Any]:
     """Cells of a Pod."""
     spec, status = obj["spec"], obj.get("status", {})
-    rows = status.get("containerStatuses", [])
+    beside = sidecars(obj)
+    rows = [row for row in status.get("initContainerStatuses", []) if row["name"] in beside]
+    rows += status.get("containerStatuses", [])
     ready = sum(1 for row in rows if row.get("ready"))
-    counts = f"{ready}/{len(spec['containers'])}"
+    counts = f"{ready}/{len(spec['containers']) + len(beside)}"
     wide = [status.get("podIP") or NONE, spec.get("nodeName") or NONE, NONE, NONE]
     return [obj["metadata"]["name"], counts, pod_status(obj), _restarts(rows, now), _age(obj, now), *wide]
 
@@ -115,12 +117,17 @@ def _container_word(row: Json) -> str:
     return f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode', 0)}"
 
 
+def sidecars(obj: Json) -> set[str]:
+    """The init containers of a pod that go on running."""
+    return {row["name"] for row in obj["spec"].get("initContainers", []) if row.get("restartPolicy") == "Always"}
+
+
 def _init_status(obj: Json) -> str:
     rows = obj.get("status", {}).get("initContainerStatuses", [])
     total = len(obj["spec"].get("initContainers", []))
     for index, row in enumerate(rows):
         ended = row.get("state", {}).get("terminated")
-        if ended and ended.get("exitCode") == 0:
+        if (ended and ended.get("exitCode") == 0) or (row["name"] in sidecars(obj) and row.get("started")):
             continue
         word = _container_word(row)
         return f"Init:{word}" if word and word != "PodInitializing" else f"Init:{index}/{total}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from compute.sandbox.kube import quantity
 from compute.sandbox.kube.errors import forbidden
 from compute.sandbox.kube.kinds import KINDS, Kind
+from compute.sandbox.kubelet import requests
 
 if TYPE_CHECKING:
     from compute.sandbox.kube.store import Store
@@ -74,14 +75,11 @@ def usage_of(kind: Kind, obj: Json) -> Usage:
 
 
 def _pod_total(pod: Json, part: str) -> Usage:
-    total: Usage = {}
-    for item in pod["spec"]["containers"]:
-        for name, value in item.get("resources", {}).get(part, {}).items():
-            total[name] = total.get(name, Decimal(0)) + quantity.parse(value)
-    for item in pod["spec"].get("initContainers", []):
-        for name, value in item.get("resources", {}).get(part, {}).items():
-            total[name] = max(total.get(name, Decimal(0)), quantity.parse(value))
-    return total
+    def of(container: Json) -> Usage:
+        rows = container.get("resources", {}).get(part, {})
+        return {name: quantity.parse(value) for name, value in rows.items()}
+
+    return requests.summed(pod["spec"], of)
 
 
 def used_in(store: "Store", cluster: str, namespace: str) -> Usage:

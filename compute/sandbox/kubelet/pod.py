@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROTATE_AT = 0.8
 _RETRY_SECONDS = 5
+_LEAST_GRACE = 2.0
 
 
 class Pod:
@@ -67,6 +69,7 @@ class Pod:
             record = self._restored(known[spec["name"]])
         elif not init and not self.doc["spec"].get("initContainers"):
             record.state = {"waiting": {"reason": "ContainerCreating"}}
+        record.is_sidecar = init and statuses.is_sidecar(spec)
         return Container(self, spec, record, policy)
 
     def _restored(self, row: Doc) -> Record:
@@ -157,8 +160,19 @@ class Pod:
         self.publish()
 
     async def _stop_all(self, grace: float) -> bool:
-        await asyncio.gather(*(container.stop(grace) for container in (*self.inits, *self.mains)))
+        """Sidecars outlive the others, and end in the reverse order of their start in what is left of the grace."""
+        end = time.monotonic() + grace
+        first = [each for each in (*self.inits, *self.mains) if not each.record.is_sidecar]
+        await asyncio.gather(*(container.stop(grace) for container in first))
+        await self._stop_sidecars(end, _LEAST_GRACE if grace else 0)
         return True
+
+    async def _stop_sidecars(self, end: float, least: float = _LEAST_GRACE) -> None:
+        for sidecar in reversed(self._sidecars()):
+            await sidecar.stop(max(end - time.monotonic(), least))
+
+    def _sidecars(self) -> list[Container]:
+        return [container for container in self.inits if container.record.is_sidecar]
 
     async def _keep_working(self) -> None:
         """A bug or a full disk must not leave a pod without anybody who looks after it."""
@@ -181,7 +195,7 @@ class Pod:
             return
         self.publish()
         for container in self.inits:
-            if container.spec.get("restartPolicy") == "Always":
+            if container.record.is_sidecar:
                 self._sidecar(container)
                 await container.began.wait()
                 continue
@@ -193,6 +207,9 @@ class Pod:
             if "waiting" in container.record.state:
                 container.record.state = {"waiting": {"reason": "ContainerCreating"}}
         await asyncio.gather(*(container.run() for container in self.mains))
+        # Nothing is beside a pod's work when that is over; a pod that is deleted ends by its own way.
+        if not self._deleting.is_set():
+            await self._stop_sidecars(time.monotonic() + self.doc["spec"].get("terminationGracePeriodSeconds", 30))
 
     def _sidecar(self, container: Container) -> None:
         task = asyncio.ensure_future(container.run())

@@ -21,6 +21,14 @@ class Record:
     ready: bool = False
     started: bool = False
     restarts: int = 0
+    is_sidecar: bool = False
+
+    @property
+    def is_past(self) -> bool:
+        """Whether, as an init container, it lets the next one begin."""
+        if self.is_sidecar:
+            return self.started
+        return self.terminated is not None and self.terminated["exitCode"] == 0
 
     @property
     def running(self) -> bool:
@@ -34,11 +42,16 @@ class Record:
 
     def document(self, *, init: bool) -> Doc:
         """The entry in `containerStatuses`."""
-        ready = self.terminated is not None and self.terminated["exitCode"] == 0 if init else self.ready
+        ready = self.is_past if init and not self.is_sidecar else self.ready
         return {
             "name": self.name, "image": self.image, "imageID": self.image_id, "state": self.state,
             "lastState": self.last_state, "ready": ready, "started": self.started, "restartCount": self.restarts,
         } | ({"containerID": self.container_id} if self.container_id else {})  # fmt: skip
+
+
+def is_sidecar(spec: Doc) -> bool:
+    """Whether an init container of this spec goes on running beside the others."""
+    return bool(spec.get("restartPolicy") == "Always")
 
 
 def restored(document: Doc) -> Record:
@@ -67,7 +80,8 @@ def phase(spec: Doc, inits: list[Record], mains: list[Record]) -> str:
     """Pending, Running, Succeeded or Failed."""
     policy = spec.get("restartPolicy", "Always")
     for record in inits:
-        if record.terminated is None or record.terminated["exitCode"] != 0:
+        began = record.is_sidecar and (record.restarts or record.terminated)
+        if not record.is_past and not began:
             failed = record.terminated is not None and policy == "Never"
             return "Failed" if failed else "Pending"
     waiting = [r for r in mains if not r.running and r.terminated is None and not r.last_state]
@@ -101,8 +115,10 @@ def _conditions(now: str, before: list[Doc], current: list[Doc]) -> list[Doc]:
 
 def conditions(now: str, before: list[Doc], state: str, inits: list[Record], mains: list[Record]) -> list[Doc]:
     """The five conditions of a pod; times change only with the status."""
-    missing = [r.name for r in inits if r.terminated is None or r.terminated["exitCode"] != 0]
-    unready = [record.name for record in mains if not record.ready]
+    begun = any(record.running or record.terminated or record.last_state for record in mains)
+    missing = [record.name for record in inits if not record.is_past and not begun]
+    beside = [record for record in inits if record.is_sidecar]
+    unready = [record.name for record in (*beside, *mains) if not record.ready]
     over = state in ("Succeeded", "Failed")
     reason = "PodCompleted" if state == "Succeeded" else "PodFailed" if over else "ContainersNotReady"
     message = "" if over else f"containers with unready status: [{' '.join(unready)}]"
