@@ -1,27 +1,28 @@
-"""A deployment -> its Kubernetes objects: one builder per kind, plain dicts. Pure."""
+"""The pod of a replica: where it goes, what it mounts, its containers. Pure."""
 
 from __future__ import annotations
 
-import base64
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from compute import pools
-from compute.names import LINUX, MANAGED, clean
+from compute.names import LINUX
 from deployments.config import DeploymentConfig
-from portal import insights
+from deployments.manifests.view import (
+    PRE_STOP_SECONDS,
+    DeploymentView,
+    grace_seconds,
+    match,
+    models_path,
+    workload_name,
+)
 
 Json = dict[str, Any]
 HOME = "/srv/slipway"
 PORT = 5001
 USER = 1000
-PRE_STOP_SECONDS = 2
-SPARE_SECONDS = 5
 INSIGHTS_KEY, INSIGHTS = "insights-key", "insights-connection"  # in the deployment's Secret
 START_SECONDS = 600
-PROGRAM = Path(__file__).parent / "pod" / "fetch.py"
 SERVE = (
     'export AML_APP_ROOT="$PWD/app" AZUREML_MODEL_DIR="$PWD/app/$SLIPWAY_MODELS" && '
     'export HOME="$PWD/scratch" TMPDIR="$PWD/scratch" && cd "$AML_APP_ROOT" && '
@@ -30,136 +31,7 @@ SERVE = (
 )
 
 
-class Named(Protocol):
-    """What names are made of; a Deployment row is one."""
-
-    @property
-    def name(self) -> Any: ...
-
-    @property
-    def pk(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class DeploymentView:
-    """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files.
-
-    `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them. `insights` is the
-    connection string for telemetry; empty: none is sent.
-    """
-
-    pk: int
-    name: str
-    workspace: str
-    namespace: str
-    revision: int
-    config: DeploymentConfig
-    image: str
-    fetch_image: str
-    entry_script: str
-    fetch_url: str
-    fetch_token: str
-    models: tuple[tuple[str, int], ...] = ()
-    ca: str = ""
-    node_pool: str = ""
-    taints: tuple[str, ...] = ()
-    insights: str = ""
-
-
-def workload_name(deployment: Named) -> str:
-    """The name of the Kubernetes Deployment and of what belongs to it; at most 63 characters."""
-    return f"{clean(deployment.name, 40)}-{deployment.pk}"
-
-
-def service_name(deployment: Named) -> str:
-    """The name of the headless Service whose EndpointSlices list the ready replicas."""
-    return workload_name(deployment)
-
-
-def selector(pk: int) -> str:
-    """Meets all pods of a deployment, of any revision."""
-    return f"slipway.dev/deployment={pk}"
-
-
-def build(view: DeploymentView) -> list[Json]:
-    """The objects in the order in which they can be applied."""
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": view.namespace, "labels": MANAGED}},
-        _secret(view),
-        _config_map(view),
-        _service(view),
-        _policy(view),
-        _budget(view),
-        _deployment(view),
-    ]
-
-
-def _pod_labels(view: DeploymentView) -> dict[str, str]:
-    return {**MANAGED, "slipway.dev/workspace": view.workspace, "slipway.dev/deployment": str(view.pk)}
-
-
-def _object(view: DeploymentView, version: str, kind: str) -> Json:
-    labels = {**_pod_labels(view), "slipway.dev/revision": str(view.revision)}
-    metadata = {"name": workload_name(view), "namespace": view.namespace, "labels": labels}
-    return {"apiVersion": version, "kind": kind, "metadata": metadata}
-
-
-def _match(view: DeploymentView) -> dict[str, str]:
-    return {**MANAGED, "slipway.dev/deployment": str(view.pk)}
-
-
-def _secret(view: DeploymentView) -> Json:
-    texts = {"token": view.fetch_token}
-    if view.insights:
-        texts |= {INSIGHTS_KEY: insights.key_of(view.insights), INSIGHTS: view.insights}
-    data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
-    return _object(view, "v1", "Secret") | {"type": "Opaque", "data": data}
-
-
-def _config_map(view: DeploymentView) -> Json:
-    return _object(view, "v1", "ConfigMap") | {"data": {"fetch.py": PROGRAM.read_text(), "ca.crt": view.ca}}
-
-
-def _service(view: DeploymentView) -> Json:
-    port = {"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}
-    return _object(view, "v1", "Service") | {
-        "spec": {"clusterIP": "None", "selector": _match(view), "ports": [port]},
-    }
-
-
-def _policy(view: DeploymentView) -> Json:
-    """Only the gateway of the workspace reaches replicas, else callers could go round its keys."""
-    gateway = {
-        "namespaceSelector": {"matchLabels": {"slipway.dev/workspace": view.workspace}},
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "slipway-gateway"}},
-    }
-    rule = {"from": [gateway], "ports": [{"port": PORT, "protocol": "TCP"}]}
-    return _object(view, "networking.k8s.io/v1", "NetworkPolicy") | {
-        "spec": {"podSelector": {"matchLabels": _match(view)}, "policyTypes": ["Ingress"], "ingress": [rule]},
-    }
-
-
-def _budget(view: DeploymentView) -> Json:
-    return _object(view, "policy/v1", "PodDisruptionBudget") | {
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _match(view)}},
-    }
-
-
-def _deployment(view: DeploymentView) -> Json:
-    labels = {**_pod_labels(view), "slipway.dev/revision": str(view.revision)}
-    spec: Json = {
-        "revisionHistoryLimit": 2,
-        "progressDeadlineSeconds": START_SECONDS + 60,
-        "selector": {"matchLabels": _match(view)},
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": {"metadata": {"labels": labels}, "spec": _pod(view)},
-    }
-    if view.config.num_replicas is not None:
-        spec["replicas"] = view.config.num_replicas
-    return _object(view, "apps/v1", "Deployment") | {"spec": spec}
-
-
-def _pod(view: DeploymentView) -> Json:
+def pod(view: DeploymentView) -> Json:
     name = workload_name(view)
     return {
         **_place(view),
@@ -173,7 +45,7 @@ def _pod(view: DeploymentView) -> Json:
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": _match(view)},
+                "labelSelector": {"matchLabels": match(view)},
             }
         ],
         "initContainers": [_fetch(view)],
@@ -198,11 +70,6 @@ def _place(view: DeploymentView) -> Json:
     tolerations = pools.tolerations(view.taints)
     more = {"tolerations": tolerations} if tolerations else {}
     return {"nodeSelector": {**LINUX, pools.POOL_LABEL: view.node_pool}, **more}
-
-
-def grace_seconds(config: DeploymentConfig) -> int:
-    """How long a replica may take to end: the wait before it, a whole score, and a little more."""
-    return PRE_STOP_SECONDS + math.ceil(config.scoring_timeout_ms / 1000) + SPARE_SECONDS
 
 
 def _locked() -> Json:
@@ -286,14 +153,6 @@ def _insights(view: DeploymentView) -> list[Json]:
         "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     }  # fmt: skip
     return [*secret, *({"name": name, "value": value} for name, value in texts.items())]
-
-
-def models_path(models: tuple[tuple[str, int], ...]) -> str:
-    """What AZUREML_MODEL_DIR names, seen from the app's folder: one model's own folder, else that of all."""
-    if len(models) == 1:
-        (name, version) = models[0]
-        return f"azureml-models/{name}/{version}"
-    return "azureml-models"
 
 
 def _resources(config: DeploymentConfig) -> Json:

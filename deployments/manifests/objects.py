@@ -1,0 +1,85 @@
+"""The objects of a deployment around its pods: one builder per kind. Pure."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from compute.names import MANAGED
+from deployments.manifests.pod import INSIGHTS, INSIGHTS_KEY, PORT, START_SECONDS, pod
+from deployments.manifests.view import DeploymentView, match, pod_labels, workload_name
+from portal import insights
+
+Json = dict[str, Any]
+PROGRAM = Path(__file__).parent.parent / "pod" / "fetch.py"
+
+
+def build(view: DeploymentView) -> list[Json]:
+    """The objects in the order in which they can be applied."""
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": view.namespace, "labels": MANAGED}},
+        _secret(view),
+        _config_map(view),
+        _service(view),
+        _policy(view),
+        _budget(view),
+        _deployment(view),
+    ]
+
+
+def _object(view: DeploymentView, version: str, kind: str) -> Json:
+    labels = {**pod_labels(view), "slipway.dev/revision": str(view.revision)}
+    metadata = {"name": workload_name(view), "namespace": view.namespace, "labels": labels}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _secret(view: DeploymentView) -> Json:
+    texts = {"token": view.fetch_token}
+    if view.insights:
+        texts |= {INSIGHTS_KEY: insights.key_of(view.insights), INSIGHTS: view.insights}
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+    return _object(view, "v1", "Secret") | {"type": "Opaque", "data": data}
+
+
+def _config_map(view: DeploymentView) -> Json:
+    return _object(view, "v1", "ConfigMap") | {"data": {"fetch.py": PROGRAM.read_text(), "ca.crt": view.ca}}
+
+
+def _service(view: DeploymentView) -> Json:
+    port = {"name": "http", "port": PORT, "targetPort": PORT, "protocol": "TCP"}
+    return _object(view, "v1", "Service") | {
+        "spec": {"clusterIP": "None", "selector": match(view), "ports": [port]},
+    }
+
+
+def _policy(view: DeploymentView) -> Json:
+    """Only the gateway of the workspace reaches replicas, else callers could go round its keys."""
+    gateway = {
+        "namespaceSelector": {"matchLabels": {"slipway.dev/workspace": view.workspace}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "slipway-gateway"}},
+    }
+    rule = {"from": [gateway], "ports": [{"port": PORT, "protocol": "TCP"}]}
+    return _object(view, "networking.k8s.io/v1", "NetworkPolicy") | {
+        "spec": {"podSelector": {"matchLabels": match(view)}, "policyTypes": ["Ingress"], "ingress": [rule]},
+    }
+
+
+def _budget(view: DeploymentView) -> Json:
+    return _object(view, "policy/v1", "PodDisruptionBudget") | {
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": match(view)}},
+    }
+
+
+def _deployment(view: DeploymentView) -> Json:
+    labels = {**pod_labels(view), "slipway.dev/revision": str(view.revision)}
+    spec: Json = {
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": START_SECONDS + 60,
+        "selector": {"matchLabels": match(view)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": {"metadata": {"labels": labels}, "spec": pod(view)},
+    }
+    if view.config.num_replicas is not None:
+        spec["replicas"] = view.config.num_replicas
+    return _object(view, "apps/v1", "Deployment") | {"spec": spec}

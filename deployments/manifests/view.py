@@ -1,0 +1,85 @@
+"""What the objects of a deployment are built from, and the names that others know them by. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from compute.names import MANAGED, clean
+from deployments.config import DeploymentConfig
+
+PRE_STOP_SECONDS = 2
+SPARE_SECONDS = 5
+
+
+class Named(Protocol):
+    """What names are made of; a Deployment row is one."""
+
+    @property
+    def name(self) -> Any: ...
+
+    @property
+    def pk(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files.
+
+    `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them. `insights` is the
+    connection string for telemetry; empty: none is sent.
+    """
+
+    pk: int
+    name: str
+    workspace: str
+    namespace: str
+    revision: int
+    config: DeploymentConfig
+    image: str
+    fetch_image: str
+    entry_script: str
+    fetch_url: str
+    fetch_token: str
+    models: tuple[tuple[str, int], ...] = ()
+    ca: str = ""
+    node_pool: str = ""
+    taints: tuple[str, ...] = ()
+    insights: str = ""
+
+
+def workload_name(deployment: Named) -> str:
+    """The name of the Kubernetes Deployment and of what belongs to it; at most 63 characters."""
+    return f"{clean(deployment.name, 40)}-{deployment.pk}"
+
+
+def service_name(deployment: Named) -> str:
+    """The name of the headless Service whose EndpointSlices list the ready replicas."""
+    return workload_name(deployment)
+
+
+def selector(pk: int) -> str:
+    """Meets all pods of a deployment, of any revision."""
+    return f"slipway.dev/deployment={pk}"
+
+
+def match(view: DeploymentView) -> dict[str, str]:
+    return {**MANAGED, "slipway.dev/deployment": str(view.pk)}
+
+
+def pod_labels(view: DeploymentView) -> dict[str, str]:
+    return {**MANAGED, "slipway.dev/workspace": view.workspace, "slipway.dev/deployment": str(view.pk)}
+
+
+def grace_seconds(config: DeploymentConfig) -> int:
+    """How long a replica may take to end: the wait before it, a whole score, and a little more."""
+    return PRE_STOP_SECONDS + math.ceil(config.scoring_timeout_ms / 1000) + SPARE_SECONDS
+
+
+def models_path(models: tuple[tuple[str, int], ...]) -> str:
+    """What AZUREML_MODEL_DIR names, seen from the app's folder: one model's own folder, else that of all."""
+    if len(models) == 1:
+        (name, version) = models[0]
+        return f"azureml-models/{name}/{version}"
+    return "azureml-models"
