@@ -24,10 +24,18 @@ KNOWN = (
     "appInsightsEnabled", "dataCollection", "namespace", "nodePool", "tags", "properties", "description",
     "computeType",
 )  # fmt: skip
+COLLECTION = ("storageEnabled", "eventHubEnabled", "samplePercent", "maxBodyKiB")
+MOST_BODY_KIB = 1024
 MOST_LABELS = 50
 NO_INSIGHTS = (
     "appInsightsEnabled is on, but this workspace has no Application Insights: nothing is sent. An Owner gives the "
     "connection string under Settings: Azure; then update the deployment."
+)
+
+
+NO_EVENT_HUB = (
+    "dataCollection.eventHubEnabled is on, but nothing is sent to an Event Hub from here: storageEnabled keeps inputs "
+    "and outputs in files."
 )
 
 
@@ -44,6 +52,14 @@ class Probe:
     timeout_seconds: int = 2
     success_threshold: int = 1
     failure_threshold: int = 3
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How much is kept of scored requests: the percent of them, and of each body the first KiB."""
+
+    percent: float = 100
+    body_kib: int = 64
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,7 @@ class DeploymentConfig:
     namespace: str = ""
     node_pool: str = ""
     app_insights: bool = False
+    collection: Collection | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
@@ -108,6 +125,7 @@ class DeploymentConfig:
             namespace=_namespace(config),
             node_pool=_node_pool(config),
             app_insights=_flag(config, "appInsightsEnabled", False),
+            collection=_collection(config),
             tags=labels(config.get("tags"), "tags"),
             properties=labels(config.get("properties"), "properties"),
             description=_description(config),
@@ -293,9 +311,17 @@ def _compute_type(config: Mapping[str, Any]) -> None:
         raise InvalidConfig(f"computeType is {value!r}: only AKS is deployed to here.")
 
 
+def _collection(config: Mapping[str, Any]) -> Collection | None:
+    """None while it is off; what is given beside is checked all the same."""
+    where = "dataCollection"
+    wish = _object(config.get(where), where, COLLECTION)
+    percent = _number(wish, "samplePercent", 100, f"{where}.samplePercent")
+    if percent > 100:
+        raise InvalidConfig(f"{where}.samplePercent is {percent:g}: give a number above 0, at most 100.")
+    kib = _whole(wish, "maxBodyKiB", 64, low=1, high=MOST_BODY_KIB, name=f"{where}.maxBodyKiB")
+    return Collection(percent, kib) if _flag(wish, "storageEnabled", False, f"{where}.storageEnabled") else None
+
+
 def _warnings(config: Mapping[str, Any]) -> tuple[str, ...]:
-    found = []
-    collection = _object(config.get("dataCollection"), "dataCollection", ("storageEnabled", "eventHubEnabled"))
-    if _flag(collection, "storageEnabled", False, "dataCollection.storageEnabled"):
-        found.append("dataCollection.storageEnabled is on, but this workspace has no data collection: nothing is kept.")
-    return tuple(found)
+    collection = _object(config.get("dataCollection"), "dataCollection", COLLECTION)
+    return (NO_EVENT_HUB,) if _flag(collection, "eventHubEnabled", False, "dataCollection.eventHubEnabled") else ()

@@ -3,6 +3,8 @@
 Seen from outside it is one module: `from deployments import manifests`.
 """
 
+from deployments.manifests.collect import KEY as COLLECT_KEY
+from deployments.manifests.collect import Collect
 from deployments.manifests.objects import build
 from deployments.manifests.view import (
     DeploymentView,
@@ -14,6 +16,8 @@ from deployments.manifests.view import (
 )
 
 __all__ = [
+    "COLLECT_KEY",
+    "Collect",
     "DeploymentView",
     "build",
     "grace_seconds",

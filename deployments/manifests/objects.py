@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compute.names import MANAGED
+from deployments.manifests import collect
 from deployments.manifests.pod import INSIGHTS, INSIGHTS_KEY, PORT, START_SECONDS, pod
 from deployments.manifests.view import DeploymentView, match, pod_labels, workload_name
 from portal import insights
@@ -38,12 +39,15 @@ def _secret(view: DeploymentView) -> Json:
     texts = {"token": view.fetch_token}
     if view.insights:
         texts |= {INSIGHTS_KEY: insights.key_of(view.insights), INSIGHTS: view.insights}
+    if view.collect:
+        texts[collect.KEY] = view.collect.token
     data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
     return _object(view, "v1", "Secret") | {"type": "Opaque", "data": data}
 
 
 def _config_map(view: DeploymentView) -> Json:
-    return _object(view, "v1", "ConfigMap") | {"data": {"fetch.py": PROGRAM.read_text(), "ca.crt": view.ca}}
+    programs = {"fetch.py": PROGRAM.read_text(), **(collect.programs() if view.collect else {})}
+    return _object(view, "v1", "ConfigMap") | {"data": {**programs, "ca.crt": view.ca}}
 
 
 def _service(view: DeploymentView) -> Json:
@@ -73,12 +77,16 @@ def _budget(view: DeploymentView) -> Json:
 
 def _deployment(view: DeploymentView) -> Json:
     labels = {**pod_labels(view), "slipway.dev/revision": str(view.revision)}
+    template = collect.added(pod(view), view.collect, workload_name(view))
     spec: Json = {
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": START_SECONDS + 60,
         "selector": {"matchLabels": match(view)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-        "template": {"metadata": {"labels": labels}, "spec": pod(view)},
+        "template": {
+            "metadata": {"labels": labels},
+            "spec": template,
+        },
     }
     if view.config.num_replicas is not None:
         spec["replicas"] = view.config.num_replicas

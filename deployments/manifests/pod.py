@@ -61,7 +61,7 @@ def pod(view: DeploymentView) -> Json:
 
 def _only_token(view: DeploymentView) -> Json:
     """While the Secret has more than the token, the rest is not for the fetching container."""
-    return {"items": [{"key": "token", "path": "token"}]} if view.insights else {}
+    return {"items": [{"key": "token", "path": "token"}]} if view.insights or view.collect else {}
 
 
 def _place(view: DeploymentView) -> Json:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from compute.names import MANAGED, clean
 from deployments.config import DeploymentConfig
+from deployments.manifests.collect import Collect
 
 PRE_STOP_SECONDS = 2
 SPARE_SECONDS = 5
@@ -28,7 +29,7 @@ class DeploymentView:
     """All that decides the objects. `models` are (name, version); `fetch_url` is where the pod asks for its files.
 
     `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them. `insights` is the
-    connection string for telemetry; empty: none is sent.
+    connection string for telemetry; empty: none is sent. `collect`: how its requests are collected, if they are.
     """
 
     pk: int
@@ -47,6 +48,7 @@ class DeploymentView:
     node_pool: str = ""
     taints: tuple[str, ...] = ()
     insights: str = ""
+    collect: Collect | None = None
 
 
 def workload_name(deployment: Named) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deployments.config import DeploymentConfig, InvalidConfig, Probe
+from deployments.config import Collection, DeploymentConfig, InvalidConfig, Probe
 
 parse = DeploymentConfig.parse
 
@@ -130,12 +130,36 @@ def test_keys_have_at_least_16_characters_and_differ_and_belong_to_key_auth() ->
     assert "p" * 15 not in refused({"keys": {**good, "primaryKey": "p" * 15}})
 
 
-def test_insights_without_a_connection_and_data_collection_are_accepted_with_a_warning() -> None:
-    config = parse({"appInsightsEnabled": True, "dataCollection": {"storageEnabled": True}})
+def test_insights_without_a_connection_and_event_hubs_are_accepted_with_a_warning() -> None:
+    config = parse({"appInsightsEnabled": True, "dataCollection": {"eventHubEnabled": True}})
     without, with_it = config.warnings_in(has_insights=False), config.warnings_in(has_insights=True)
-    assert ["appInsightsEnabled" in without[0], "storageEnabled" in without[1]] == [True, True]
+    assert ["appInsightsEnabled" in without[0], "eventHubEnabled" in without[1]] == [True, True]
     assert with_it == without[1:]
-    assert parse({}).warnings_in(has_insights=False) == ()
+    assert parse({"dataCollection": {"storageEnabled": True}}).warnings_in(has_insights=False) == ()
+
+
+def test_data_collection_keeps_all_requests_and_64_kib_of_a_body_unless_told_otherwise() -> None:
+    assert parse({"dataCollection": {"storageEnabled": True}}).collection == Collection(100, 64)
+    given = {"storageEnabled": True, "samplePercent": 0.5, "maxBodyKiB": 1024}
+    assert parse({"dataCollection": given}).collection == Collection(0.5, 1024)
+    for off in ({}, {"dataCollection": None}, {"dataCollection": {"samplePercent": 5}}):
+        assert parse(off).collection is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"samplePercent": 0}, "dataCollection.samplePercent is 0"),
+        ({"samplePercent": 100.5}, "dataCollection.samplePercent is 100.5: give a number above 0, at most 100"),
+        ({"samplePercent": True}, "dataCollection.samplePercent is True"),
+        ({"maxBodyKiB": 0}, "dataCollection.maxBodyKiB is 0: give a whole number from 1 to 1024"),
+        ({"maxBodyKiB": 1025}, "dataCollection.maxBodyKiB is 1025"),
+        ({"storageEnabled": "yes"}, "dataCollection.storageEnabled is 'yes': give true or false"),
+        ({"days": 3}, "dataCollection has no days"),
+    ],
+)
+def test_data_collection_out_of_bounds_is_refused_with_key_and_value(given: dict[str, Any], said: str) -> None:
+    assert said in refused({"dataCollection": given})
 
 
 @pytest.mark.parametrize("name", ["A", "a_b", "-a", "a-", "x" * 64, 3, "kube-system", "slipway-gw-x-1"])

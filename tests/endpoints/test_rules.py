@@ -149,9 +149,9 @@ def test_a_typo_inside_a_change_of_traffic_is_refused_and_not_dropped(us: Caller
 def test_what_is_accepted_and_cannot_be_done_yet_is_a_warning_in_answer_operation_and_page(
     us: Caller, visitor: Client
 ) -> None:
-    config = {"appInsightsEnabled": True, "dataCollection": {"storageEnabled": True}}
+    config = {"appInsightsEnabled": True, "dataCollection": {"eventHubEnabled": True}}
     answer = us.post("services/", body(deployment_config=config)).json()
-    assert [text.split()[0] for text in answer["warnings"]] == ["appInsightsEnabled", "dataCollection.storageEnabled"]
+    assert [text.split()[0] for text in answer["warnings"]] == ["appInsightsEnabled", "dataCollection.eventHubEnabled"]
     assert us.get(f"operations/{answer['operation']}/").json()["warnings"] == answer["warnings"]
     assert answer["warnings"][0] in visitor.get(f"/w/lab/operations/{answer['operation']}/").content.decode()
 
