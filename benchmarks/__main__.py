@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from benchmarks import chaos, lists, overhead, stack, thousand, together, traffic
+from benchmarks import chaos, collection, lists, overhead, stack, thousand, together, traffic
 from benchmarks.base import Portal, Result
 
 ALL = {
@@ -20,6 +20,7 @@ ALL = {
     "traffic": traffic.run,
     "rollout": traffic.run_rollout,
     "overhead": overhead.run,
+    "collection": collection.run,
     "lists": lists.run,
     "together": together.run,
     "thousand": thousand.run,

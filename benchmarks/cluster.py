@@ -8,6 +8,8 @@ import ssl
 import urllib.request
 from typing import Any
 
+from portal.launcher.demo.client import Api
+
 
 def get(kubeconfig: dict[str, Any], path: str) -> Any:
     """The JSON that the API server answers."""
@@ -17,3 +19,16 @@ def get(kubeconfig: dict[str, Any], path: str) -> Any:
     request = urllib.request.Request(cluster["server"] + path, headers={"Authorization": f"Bearer {user['token']}"})
     with opener.open(request, timeout=20) as answer:
         return json.load(answer)
+
+
+def replicas(api: Api, target: str) -> dict[str, str]:
+    """The address of a ready replica of each service, by its name."""
+    import yaml
+
+    kubeconfig = yaml.safe_load(api.call("POST", f"compute-targets/{target}/credentials/")["kubeconfig"])
+    return {
+        pod["metadata"]["name"].rsplit("-", 3)[0]: pod["status"]["podIP"]
+        for pod in get(kubeconfig, "/api/v1/pods")["items"]
+        if "slipway.dev/deployment" in pod["metadata"].get("labels", {})
+        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 
 from compute.models import ComputeTarget
 from deployments.types import ArtifactKind, DeploymentState, EnvironmentState
@@ -104,6 +105,7 @@ class Deployment(models.Model):
     wanted_replicas = models.PositiveIntegerField(default=1)
     ready_replicas = models.PositiveIntegerField(default=0)
     fetch_token_digest = models.CharField(max_length=64, blank=True)
+    collect_token_digest = models.CharField(max_length=64, blank=True, help_text="Of the right to add collected data.")
     observed_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -138,3 +140,78 @@ class Revision(models.Model):
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "number"], name="revision_once")]
+
+
+class Collecting(models.Model):
+    """How the collection of a deployment's requests goes. `lost` counts lines since `since`, while it goes wrong."""
+
+    deployment = models.OneToOneField(Deployment, on_delete=models.CASCADE, related_name="collecting")
+    is_on = models.BooleanField(default=False)
+    told_at = models.DateTimeField(null=True, blank=True, help_text="When a replica last said a word.")
+    since = models.DateTimeField(null=True, blank=True)
+    troubled_at = models.DateTimeField(null=True, blank=True, help_text="When something was last lost or late.")
+    lost = models.PositiveBigIntegerField(default=0)
+    reason = models.TextField(blank=True)
+
+
+class CollectingReplica(models.Model):
+    """What one replica has brought: the number of its last part, and how many lines it has told as dropped."""
+
+    deployment = models.ForeignKey(Deployment, on_delete=models.CASCADE, related_name="collecting_replicas")
+    name = models.CharField(max_length=253)
+    sequence = models.PositiveBigIntegerField(default=0)
+    dropped = models.PositiveBigIntegerField(default=0)
+    told_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["deployment", "name"], name="collecting_replica_once")]
+
+
+class CollectedDay(models.Model):
+    """Requests of one version on one day (UTC). It outlives its deployment, hence the names."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="collected_days")
+    source = models.BigIntegerField(help_text="The number of the deployment that it is from.")
+    service = models.CharField(max_length=100)
+    version = models.CharField(max_length=32, blank=True)
+    day = models.DateField()
+    lines = models.PositiveBigIntegerField(default=0)
+    size = models.PositiveBigIntegerField(default=0, help_text="Bytes.")
+    lost = models.PositiveBigIntegerField(default=0, help_text="Lines that were scored and are not here.")
+    last_at = models.DateTimeField(null=True, blank=True)
+    forgotten_at = models.DateTimeField(null=True, blank=True, help_text="Deleted; its parts go within two minutes.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["source", "day"], condition=Q(forgotten_at__isnull=True), name="collected_day_once"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "-day", "-id"], name="collected_list"),
+            models.Index(fields=["forgotten_at"], name="collected_forgotten"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.version} {self.day}".replace("  ", " ")
+
+    @property
+    def name(self) -> str:
+        """What history calls it."""
+        return str(self)
+
+    @property
+    def ref(self) -> str:
+        """Stable reference for history."""
+        return f"collected:{self.pk}"
+
+
+class CollectedPart(models.Model):
+    """Lines that lie together in the store."""
+
+    day = models.ForeignKey(CollectedDay, on_delete=models.CASCADE, related_name="parts")
+    path = models.CharField(max_length=600, unique=True)
+    lines = models.PositiveBigIntegerField()
+    size = models.PositiveBigIntegerField()
+    at = models.DateTimeField(help_text="When the first of it came.")
+    replaced_at = models.DateTimeField(null=True, blank=True, help_text="Its lines are in a larger part now.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 from typing import IO, Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
 
-from deployments import artifacts, manifests
-from deployments.models import Artifact, Deployment, Environment, RegisteredModel, Revision
+from deployments import artifacts, collected, manifests
+from deployments.models import Artifact, CollectedDay, Collecting, Deployment, Environment, RegisteredModel, Revision
 from deployments.types import ArtifactKind
 from portal import queries as portal
 from portal.models import User, Workspace
@@ -119,3 +121,72 @@ def _item(artifact: Artifact, folder: str, files: list[dict[str, Any]] | None = 
         "kind": "tar" if artifact.is_archive else "file",
         "path": path,
     }
+
+
+def served_as(*, deployment: Deployment) -> tuple[str, str]:
+    """The service or endpoint that a deployment is behind, and its version there; its own name while it is behind
+    none.
+    """
+    names = ("endpoint_version__endpoint__name", "endpoint_version__name")
+    service, version = Deployment.objects.values_list(*names).get(pk=deployment.pk)
+    return (service, version) if service else (deployment.name, "")
+
+
+def collecting_deployment(*, deployment_id: int, token: str) -> Deployment:
+    """The deployment that a replica adds collected requests to. Raises NotFound for a wrong token as for no such."""
+    found = Deployment.objects.select_related("workspace__team").filter(pk=deployment_id).first()
+    held = found.collect_token_digest if found else ""
+    if found is None or not hmac.compare_digest(fingerprint(token), held or "0" * 64):
+        raise NotFound("There is nothing here.")
+    return found
+
+
+def collection(*, deployment: Deployment) -> dict[str, Any] | None:
+    """How the collection of requests goes of a deployment that the caller may see; None: it was never on."""
+    state: Collecting | None = getattr(deployment, "collecting", None)
+    if state is None:
+        return None
+    now = timezone.now()
+    calm = collected.is_calm(state, now)
+    return {
+        "is_on": state.is_on, "lost": 0 if calm else state.lost, "since": None if calm else state.since,
+        "warning": collected.warning(state, now, ready=deployment.ready_replicas),
+    }  # fmt: skip
+
+
+def badly_collecting(*, workspace: Workspace) -> QuerySet[Deployment]:
+    """Deployments of a workspace whose collection may have a warning now."""
+    now = timezone.now()
+    late = Q(collecting__is_on=True, collecting__told_at__lt=now - collected.SILENT, ready_replicas__gt=0)
+    rows = Deployment.objects.select_related("collecting").filter(workspace=workspace)
+    return rows.filter(late | Q(collecting__troubled_at__gt=now - collected.CALM)).order_by("name", "pk")
+
+
+def collected_days(
+    *, workspace: Workspace, service: str = "", version: str = "", deployment: Deployment | None = None
+) -> QuerySet[CollectedDay]:
+    """What is collected in a workspace that the caller has already been let into, newest day first."""
+    rows = CollectedDay.objects.select_related("workspace__team").filter(workspace=workspace, forgotten_at=None)
+    rows = rows.filter(source=deployment.pk) if deployment else rows
+    rows = rows.filter(service=service) if service else rows
+    return (rows.filter(version=version) if version else rows).order_by("-day", "-pk")
+
+
+def collected_sum(*, rows: QuerySet[CollectedDay]) -> dict[str, int]:
+    """Lines, bytes and losses of days together, and how many days."""
+    found = rows.order_by().aggregate(days=Count("pk"), lines=Sum("lines"), size=Sum("size"), lost=Sum("lost"))
+    return {name: value or 0 for name, value in found.items()}
+
+
+def collected_day(*, actor: User, workspace: str, id: int, needs: Role) -> CollectedDay:
+    """One day of one version, by its number."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    found = collected_days(workspace=home).filter(pk=id).first()
+    if found is None:
+        raise NotFound(f"There is no collected day {id} in {home.name}.")
+    return found
+
+
+def parts_of(*, names: list[str]) -> Iterator[bytes]:
+    """The bytes of parts that the caller has already been let read, one after the other."""
+    return collected.chunks(names)

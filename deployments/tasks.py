@@ -6,9 +6,12 @@ from celery import shared_task
 
 from portal.celery import app
 
-EVERY = 10.0  # seconds
+EVERY, MINUTE = 10.0, 60.0  # seconds
 app.conf.beat_schedule["observe-deployments"] = {
     "task": "deployments.observe_all", "schedule": EVERY, "options": {"expires": EVERY},
+}  # fmt: skip
+app.conf.beat_schedule["tidy-collected"] = {
+    "task": "deployments.tidy_collected", "schedule": MINUTE, "options": {"expires": MINUTE},
 }  # fmt: skip
 
 
@@ -27,3 +30,11 @@ def observe_one(target_id: int) -> None:
     from deployments import steps
 
     steps.observe_target(target_id)
+
+
+@shared_task(name="deployments.tidy_collected")
+def tidy_collected() -> None:
+    """Look after the store of collected requests."""
+    from deployments.steps import collected
+
+    collected.tidy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from deployments import views
-from deployments.api import environments, fetch, models
+from deployments.api import collect, collected, environments, fetch, models
 
 HOME = "workspaces/<slug:workspace>"
 MODEL = f"{HOME}/models/<str:name>"
@@ -20,6 +20,10 @@ api_urls = [
     path(f"{ENVIRONMENT}/", environments.EnvironmentDetail.as_view(), name="api-environment"),
     path(f"{ENVIRONMENT}/build/", environments.EnvironmentBuild.as_view(), name="api-environment-build"),
     path(f"{ENVIRONMENT}/log/", environments.EnvironmentLog.as_view(), name="api-environment-log"),
+    path(f"{HOME}/collected/", collected.CollectedDays.as_view(), name="api-collected"),
+    path(f"{HOME}/collected/<int:id>/", collected.CollectedDetail.as_view(), name="api-collected-day"),
+    path(f"{HOME}/collected/<int:id>/lines/", collected.CollectedLines.as_view(), name="api-collected-lines"),
+    path("collect/<int:deployment>/", collect.Collect.as_view(), name="api-collect"),
     path("fetch/<int:deployment>/<int:revision>/", fetch.Fetch.as_view(), name="api-fetch"),
     re_path(r"^blobs/(?P<digest>[0-9a-f]{64})/?$", fetch.Blob.as_view(), name="api-blob"),
 ]
@@ -35,4 +39,8 @@ page_urls = [
     path(f"{PAGES}/environments/<str:name>/", views.environment, name="environment-newest"),
     path(f"{PAGES}/environments/<str:name>/<int:version>/", views.environment, name="environment"),
     path(f"{PAGES}/environments/<str:name>/<int:version>/build/", views.environment_build, name="environment-build"),
+    path(f"{PAGES}/collected/", views.collected_list, name="collected-list"),
+    path(f"{PAGES}/collected/delete/", views.collected_delete_all, name="collected-delete-all"),
+    path(f"{PAGES}/collected/<int:id>/download/", views.collected_download, name="collected-download"),
+    path(f"{PAGES}/collected/<int:id>/delete/", views.collected_delete, name="collected-delete"),
 ]

@@ -1,4 +1,4 @@
-"""Pages of models and environments: lists, details, and the forms that register."""
+"""Pages of models and environments: lists, details, and the forms that register; and of collected requests."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 from rest_framework import serializers
 
 from deployments import actions, checks, queries
 from deployments.actions.models import Upload
+from deployments.api.collected import download
 from deployments.types import EnvironmentState
 from portal import http, pages
 from portal import queries as portal
-from portal.problems import InvalidShape, Problem
+from portal.problems import Invalid, InvalidShape, Problem
 from portal.types import Role
 
 SORTS = {"newest": ("-created_at", "-pk"), "name": ("name", "-version", "pk"), "oldest": ("created_at", "pk")}
@@ -185,3 +188,56 @@ def environment_build(request: HttpRequest, workspace: str, name: str, version: 
     except Problem as problem:
         return pages.refused(request, "deployments/environment.html", _environment(found), problem)
     return redirect("environment", workspace, name, version)
+
+
+@login_required
+@require_safe
+def collected_list(request: HttpRequest, workspace: str) -> HttpResponse:
+    """What is kept of scored requests, by day and version."""
+    home = portal.workspace(actor=pages.actor(request), slug=workspace, needs=Role.READER)
+    return render(request, "deployments/collected.html", _collected(request, home, request.GET))
+
+
+def _collected(request: HttpRequest, home: Any, given: Any) -> dict[str, Any]:
+    whose = {name: given.get(name, "").strip() for name in ("service", "version")}
+    rows = queries.collected_days(workspace=home, **whose)
+    page = pages.listing(request, rows, sorts={"newest": ("-day", "-pk")})
+    return {"workspace": home, "page": page, **whose, "sum": queries.collected_sum(rows=rows)}
+
+
+@login_required
+@require_POST
+def collected_download(request: HttpRequest, workspace: str, id: int) -> HttpResponse | StreamingHttpResponse:
+    """A day's lines; written to history."""
+    actor = pages.actor(request)
+    row = queries.collected_day(actor=actor, workspace=workspace, id=id, needs=Role.CONTRIBUTOR)
+    return download(row, actor)
+
+
+@login_required
+@require_POST
+def collected_delete(request: HttpRequest, workspace: str, id: int) -> HttpResponse:
+    """Delete one day of one version."""
+    actor = pages.actor(request)
+    row = queries.collected_day(actor=actor, workspace=workspace, id=id, needs=Role.CONTRIBUTOR)
+    actions.collected_forget(workspace=row.workspace, actor=actor, service=row.service, version=row.version, day=row)
+    messages.success(request, f"Deleted what was collected of {row}.")
+    return redirect(f"{reverse('collected-list', args=[workspace])}?{urlencode({'service': row.service})}")
+
+
+@login_required
+@require_POST
+def collected_delete_all(request: HttpRequest, workspace: str) -> HttpResponse:
+    """Delete all of a service or endpoint, or of one version, after its name was typed."""
+    actor = pages.actor(request)
+    home = portal.workspace(actor=actor, slug=workspace, needs=Role.CONTRIBUTOR)
+    whose: dict[str, Any] = {name: request.POST.get(name, "").strip() for name in ("service", "version")}
+    try:
+        typed = request.POST.get("confirm", "").strip()
+        if not typed or typed != whose["service"]:
+            raise Invalid(f"Type {whose['service']} to confirm; you typed {typed!r}.")
+        told = actions.collected_forget(workspace=home, actor=actor, **whose)
+    except Problem as problem:
+        return pages.refused(request, "deployments/collected.html", _collected(request, home, request.POST), problem)
+    messages.success(request, f"Deleted {told['lines']:,} lines of {told['days']} days.")
+    return redirect("collected-list", workspace)

@@ -39,6 +39,7 @@ NUMBERS = {
     "queue_ms": ("", "maxQueueWaitMs"),
     "timeout_ms": ("", "scoringTimeoutMs"),
 }
+COLLECT = {"collect_percent": "samplePercent", "collect_kib": "maxBodyKiB"}
 AUTOSCALE = {"min_replicas": "minReplicas", "max_replicas": "maxReplicas", "target": "targetUtilization"}
 AUTH = {
     AuthMode.KEY: {"authEnabled": True},
@@ -49,7 +50,7 @@ BLANK: dict[str, Any] = {
     "version": "v1", "entry_script": "score.py", "code": SCRIPT, "scaling": "auto", "auth": AuthMode.KEY.value,
     "cpu": "0.1", "memory": "0.5", "min_replicas": "1", "max_replicas": "10",
     "target": "70", "replicas": "1", "concurrent": "1",
-    "queue_ms": "500", "timeout_ms": "60000", "percentile": "0",
+    "queue_ms": "500", "timeout_ms": "60000", "percentile": "0", "collect_percent": "100", "collect_kib": "64",
 }  # fmt: skip
 
 
@@ -78,6 +79,10 @@ def config(posted: Any) -> dict[str, Any]:
         found["nodePool"] = posted["node_pool"].strip()
     if posted.get("app_insights"):
         found["appInsightsEnabled"] = True
+    if posted.get("collect"):
+        found["dataCollection"] = {"storageEnabled": True} | {
+            key: _number(posted[field], key) for field, key in COLLECT.items() if posted.get(field, "").strip()
+        }
     if posted.get("scaling") == "fixed":
         found["numReplicas"] = _number(posted.get("replicas", ""), "numReplicas")
     else:
@@ -95,6 +100,7 @@ def kept(now: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "autoScaler",
         "nodePool",
         "appInsightsEnabled",
+        "dataCollection",
     }
     rest = {key: value for key, value in now.items() if key not in fields}
     every = (now.get("autoScaler") or {}).get("refreshPeriodInSeconds")
@@ -137,13 +143,20 @@ def typed(revision: Any) -> dict[str, Any]:
         "entry_script": revision.entry_script, "cpu": f"{checked.cpu:g}", "memory": f"{checked.memory_gb:g}",
         "cpu_limit": _plain(checked.cpu_limit), "memory_limit": _plain(checked.memory_gb_limit),
         "gpus": _plain(checked.gpu_cores or None), "node_pool": checked.node_pool,
-        "app_insights": checked.app_insights,
+        "app_insights": checked.app_insights, **_collects(checked),
         "scaling": "auto" if checked.autoscale_enabled else "fixed",
         "replicas": checked.num_replicas or 1, "min_replicas": checked.min_replicas,
         "max_replicas": checked.max_replicas, "target": checked.target_utilization,
         "concurrent": checked.max_concurrent_requests,
         "queue_ms": checked.max_queue_wait_ms, "timeout_ms": checked.scoring_timeout_ms,
     }  # fmt: skip
+
+
+def _collects(checked: DeploymentConfig) -> dict[str, Any]:
+    if checked.collection is None:
+        return {}
+    found = checked.collection
+    return {"collect": True, "collect_percent": f"{found.percent:g}", "collect_kib": found.body_kib}
 
 
 def _plain(value: float | None) -> str:

@@ -16,6 +16,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from compute import queries as compute
+from deployments import queries as deployments
 from endpoints import counters, traffic
 from endpoints.counters import Tally
 from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, TrafficSample
@@ -75,7 +76,7 @@ def endpoints(*, workspace: Workspace, kind: EndpointKind | None = None, target:
 
 
 def _with_versions(rows: QuerySet[Endpoint]) -> QuerySet[Endpoint]:
-    versions = EndpointVersion.objects.select_related("deployment").order_by("pk")
+    versions = EndpointVersion.objects.select_related("deployment__collecting").order_by("pk")
     return rows.select_related("workspace__team", "compute_target", "created_by").prefetch_related(
         Prefetch("versions", queryset=versions)
     )
@@ -88,6 +89,17 @@ def version(*, endpoint: Endpoint, name: str) -> EndpointVersion:
             return found
     known = ", ".join(found.name for found in endpoint.versions.all()) or "none"
     raise NotFound(f"{endpoint.name} has no version {name}. It has: {known}.")
+
+
+def collection_troubles(*, workspace: Workspace) -> list[tuple[EndpointVersion, str]]:
+    """Versions whose scored requests are not kept as asked for, each with the sentence that says so."""
+    bad = {row.pk: row for row in deployments.badly_collecting(workspace=workspace)}
+    found = []
+    for row in EndpointVersion.objects.select_related("endpoint").filter(deployment__in=bad).order_by("pk"):
+        state = deployments.collection(deployment=bad[row.deployment_id])
+        if state and state["warning"]:
+            found.append((row, str(state["warning"])))
+    return found
 
 
 def split(*, endpoint: Endpoint) -> dict[str, dict[str, Any]]:

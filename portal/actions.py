@@ -62,8 +62,8 @@ def workspace_create(
 
 @transaction.atomic
 def workspace_update(*, workspace: Workspace, actor: User, **wish: Any) -> Workspace:
-    """Change name, region, registry, `credential`, `app_insights` (empty: none), and for superusers `cloud`,
-    `arm_endpoint`, `arm_ca_file` and `authority_host`. Absent ones stay. Raises Forbidden, Invalid, Conflict.
+    """Change name, region, registry, `credential`, `app_insights` (empty: none), `collection`, and for superusers
+    `cloud`, `arm_endpoint`, `arm_ca_file` and `authority_host`. Absent ones stay. Raises Forbidden, Invalid, Conflict.
     """
     row = Workspace.objects.select_related("team").select_for_update().get(pk=workspace.pk)
     before = settings_shown(row)
@@ -75,6 +75,8 @@ def workspace_update(*, workspace: Workspace, actor: User, **wish: Any) -> Works
     known = row.app_insights
     if "app_insights" in wish:
         row.app_insights = insights.checked(wish["app_insights"]) if wish["app_insights"] else ""
+    for name, value in wish.get("collection", {}).items():
+        setattr(row, f"collection_{name}", value)
     after = settings_shown(row)
     changed = {name for name in after if after[name] != before[name]}
     changed |= {"app_insights"} if row.app_insights != known else set()  # another key may end alike

@@ -36,6 +36,20 @@ class InsightsOut(http.Shape):
     endpoint = serializers.CharField()
 
 
+class CollectionOut(http.Shape):
+    """How long collected requests are kept, and how much of a version a day."""
+
+    days = serializers.IntegerField()
+    daily_mib = serializers.IntegerField()
+
+
+class CollectionIn(http.Shape):
+    """What is to change of it."""
+
+    days = serializers.IntegerField(min_value=1, max_value=3650, required=False)
+    daily_mib = serializers.IntegerField(min_value=1, max_value=102_400, required=False)
+
+
 class SettingsOut(api.WorkspaceOut):
     """A workspace as its Owners see it."""
 
@@ -45,6 +59,7 @@ class SettingsOut(api.WorkspaceOut):
     arm_ca_file = serializers.CharField(required=False)
     credential = CredentialOut(required=False)
     app_insights = InsightsOut(required=False, allow_null=True)
+    collection = CollectionOut(required=False)
 
 
 class CredentialIn(http.Shape):
@@ -73,6 +88,10 @@ class SettingsIn(http.Shape):
         required=False,
         allow_blank=True,
         help_text="Connection string of Application Insights, for deployments with appInsightsEnabled; empty: none.",
+    )
+    collection = CollectionIn(
+        required=False,
+        help_text="For deployments with dataCollection.storageEnabled: days to keep, and MiB of a version a day.",
     )
     cloud = serializers.ChoiceField(choices=list(CLOUDS), required=False, help_text="Superusers only.")
     arm_endpoint = serializers.CharField(

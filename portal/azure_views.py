@@ -25,6 +25,7 @@ KINDS = {
 }  # fmt: skip
 PLAIN = ("name", "region", "registry")
 PLACE = ("cloud", "arm_endpoint", "arm_ca_file", "authority_host")
+COLLECTION = ("days", "daily_mib")
 CREDENTIAL = ("tenant_id", "client_id", "client_secret", "certificate", "token", "token_file_path")
 TEMPLATE = "portal/azure.html"
 
@@ -52,6 +53,8 @@ class AzureForm(http.Shape):
     authority_host = _blank()
     app_insights = _blank()
     app_insights_off = _blank()
+    collection_days = _blank()
+    collection_daily_mib = _blank()
 
 
 @login_required
@@ -90,6 +93,9 @@ def _wish(data: dict[str, Any]) -> dict[str, Any]:
         wish |= {name: data.get(name, "") for name in PLACE if name != "cloud"}
     if data.get("app_insights") or data.get("app_insights_off"):
         wish["app_insights"] = data.get("app_insights", "")
+    collection = {name: data[f"collection_{name}"] for name in COLLECTION if data.get(f"collection_{name}")}
+    if collection:
+        wish["collection"] = collection
     if data.get("kind"):
         given = {name: data[name] for name in CREDENTIAL if data.get(name)}
         wish["credential"] = {"kind": data["kind"], **given}

@@ -63,6 +63,8 @@ class Workspace(models.Model):
     arm_ca_file = models.CharField(max_length=500, blank=True)
     registry = models.CharField(max_length=100, blank=True, help_text="Container registry that builds environments.")
     app_insights = EncryptedTextField(blank=True, help_text="Connection string that replicas send telemetry with.")
+    collection_days = models.PositiveSmallIntegerField(default=30, help_text="How long collected requests are kept.")
+    collection_daily_mib = models.PositiveIntegerField(default=100, help_text="Most that is kept of a version a day.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -57,6 +57,7 @@ def settings_shown(row: Workspace) -> dict[str, Any]:
     shown["cloud"] = credentials.cloud_of(row.arm_endpoint)
     shown["credential"] = credentials.described(row.arm_credential)
     shown["app_insights"] = insights.described(row.app_insights)
+    shown["collection"] = {"days": row.collection_days, "daily_mib": row.collection_daily_mib}
     return shown
 
 

@@ -170,6 +170,14 @@ STORAGES = {
             "directory_permissions_mode": 0o700,
         },
     },
+    "collected": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {
+            "location": env("SLIPWAY_COLLECTED") or str(HOME / "collected"),
+            "file_permissions_mode": 0o600,
+            "directory_permissions_mode": 0o700,
+        },
+    },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
@@ -262,6 +270,8 @@ URL_FOR_CLUSTERS = env("SLIPWAY_URL_FOR_CLUSTERS", "http://127.0.0.1:8000")
 CA_FILE_FOR_CLUSTERS = env("SLIPWAY_CA_FILE_FOR_CLUSTERS")
 GATEWAY_HTTP_PORT = env_int("SLIPWAY_GATEWAY_HTTP_PORT", 80)
 GATEWAY_HTTPS_PORT = env_int("SLIPWAY_GATEWAY_HTTPS_PORT", 443)
+# How often replicas bring the requests that they collect.
+COLLECT_SECONDS = env_int("SLIPWAY_COLLECT_SECONDS", 30)
 INFERENCE_IMAGE = env("SLIPWAY_INFERENCE_IMAGE", "slipway/inference-base:1")
 ENVOY_IMAGE = env("SLIPWAY_ENVOY_IMAGE", "envoyproxy/envoy:v1.40-latest")
 SANDBOX_NOTICE = env("SLIPWAY_SANDBOX_NOTICE", "")

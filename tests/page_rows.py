@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from compute.models import ComputeTarget, NodePool
-from deployments.models import Artifact, Deployment, Environment, RegisteredModel
+from deployments.models import Artifact, CollectedDay, Collecting, Deployment, Environment, RegisteredModel
 from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from portal import audit
 from portal.models import Operation, OperationLog, User, Workspace
@@ -137,6 +137,21 @@ def operation(
     return op
 
 
+def collected(of: EndpointVersion, days: int = 3, *, pk: int = 4711) -> None:
+    """Days of collected requests of a version, the newest of which lost some."""
+    now, service = timezone.now(), of.endpoint.name
+    for age in range(days):
+        CollectedDay.objects.create(
+            pk=pk + age, workspace=of.endpoint.workspace, source=of.deployment_id, service=service, version=of.name,
+            day=(now - timedelta(days=age)).date(), lines=12_408 - 700 * age, size=9_400_000 - 410_000 * age,
+            lost=0 if age else 312, last_at=now - timedelta(days=age, minutes=1),
+        )  # fmt: skip
+    Collecting.objects.create(
+        deployment=of.deployment, is_on=True, told_at=now, since=now - timedelta(minutes=4), troubled_at=now, lost=312,
+        reason="The store refused: No space left on device. Replicas keep it and try again.",
+    )  # fmt: skip
+
+
 def everything(home: Workspace, actor: User) -> Endpoint:
     """A workspace as it looks after a day of work; answers the endpoint with three versions."""
     prod, test = target(home), target(home, "trial", purpose="DevTest", node_count=1, state="Succeeded")
@@ -184,6 +199,7 @@ def everything(home: Workspace, actor: User) -> Endpoint:
         state="Unhealthy",
         reason="No replica is ready: 1 of 2 restarts.",
     )
+    collected(iris.versions.get(name="v2"))
     answers(iris, v1=1402, v2=611)
     keys(iris)
     service = endpoint(prod, "churn", "Service", created_by=actor, description="Who is about to leave?")

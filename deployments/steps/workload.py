@@ -15,7 +15,7 @@ from compute import queries as compute
 from deployments import diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
 from deployments.diagnose import Trouble
-from deployments.models import Deployment, Revision
+from deployments.models import Collecting, Deployment, Revision
 from deployments.types import DeploymentState
 from portal.models import Operation
 from portal.problems import Conflict, Problem
@@ -58,8 +58,10 @@ def apply_workload(op: Operation) -> Wait | None:
 
 def _apply(cluster: Cluster, row: Deployment, number: int) -> None:
     revision = queries.revision_of(deployment=row, number=number)
-    cluster.apply(manifests.build(view_of(row, revision, _token(cluster, row))))
     config = DeploymentConfig.parse(revision.config)
+    collect = _token(cluster, row, manifests.COLLECT_KEY, "collect_token_digest") if config.collection else ""
+    cluster.apply(manifests.build(view_of(row, revision, _token(cluster, row), collect)))
+    _note_collection(row, config)
     inside = _inside(row.wanted_replicas, config)
     if config.autoscale_enabled:
         _start_scaled(cluster, row, inside)
@@ -80,18 +82,29 @@ def _start_scaled(cluster: Cluster, row: Deployment, wanted: int) -> None:
         cluster.scale(row.namespace, name, wanted)
 
 
-def _token(cluster: Cluster, row: Deployment) -> str:
+def _note_collection(row: Deployment, config: DeploymentConfig) -> None:
+    """From now on replicas report, or none does any more."""
+    is_on = config.collection is not None
+    known = Collecting.objects.filter(deployment=row)
+    if is_on:
+        Collecting.objects.get_or_create(deployment=row)
+        known.filter(is_on=False).update(is_on=True, told_at=timezone.now())
+    else:
+        known.update(is_on=False)
+
+
+def _token(cluster: Cluster, row: Deployment, key: str = "token", kept: str = "fetch_token_digest") -> str:
     """The token that the cluster has if it is the one we know, else a new one whose hash is stored first."""
     found = cluster.observe("Secret", namespace=row.namespace, name=manifests.workload_name(row))
-    held = b64decode((found[0].get("data") or {}).get("token", "")).decode("ascii", "replace") if found else ""
-    if held and fingerprint(held) == row.fetch_token_digest:
+    held = b64decode((found[0].get("data") or {}).get(key, "")).decode("ascii", "replace") if found else ""
+    if held and fingerprint(held) == getattr(row, kept):
         return held
     fresh = secrets.token_urlsafe(32)
-    Deployment.objects.filter(pk=row.pk).update(fetch_token_digest=fingerprint(fresh))
+    Deployment.objects.filter(pk=row.pk).update(**{kept: fingerprint(fresh)})
     return fresh
 
 
-def view_of(row: Deployment, revision: Revision, token: str) -> manifests.DeploymentView:
+def view_of(row: Deployment, revision: Revision, token: str, collect: str = "") -> manifests.DeploymentView:
     """The picture that manifests are built from."""
     ca_file = settings.CA_FILE_FOR_CLUSTERS
     config = DeploymentConfig.parse(revision.config)
@@ -105,6 +118,19 @@ def view_of(row: Deployment, revision: Revision, token: str) -> manifests.Deploy
         models=tuple((model.name, model.version) for model in revision.models.order_by("name", "version")),
         node_pool=pool, taints=placed.taints_of(target=row.compute_target, pool=pool),
         insights=row.workspace.app_insights if config.app_insights else "",
+        collect=_collect(row, revision, config, collect),
+    )  # fmt: skip
+
+
+def _collect(row: Deployment, revision: Revision, config: DeploymentConfig, token: str) -> manifests.Collect | None:
+    if config.collection is None:
+        return None
+    service, version = queries.served_as(deployment=row)
+    return manifests.Collect(
+        url=f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/collect/{row.pk}/", token=token, service=service,
+        version=version, revision=revision.number, percent=config.collection.percent,
+        body_bytes=config.collection.body_kib * 1024, seconds=settings.COLLECT_SECONDS,
+        workers=config.max_concurrent_requests,
     )  # fmt: skip
 
 
@@ -196,7 +222,10 @@ def remove_from(cluster: Cluster, deployment: Deployment) -> bool:
     Deployment.objects.filter(pk=deployment.pk).update(state=DeploymentState.DELETING, fetch_token_digest="")
     for kind in KINDS:
         cluster.remove(kind, namespace=deployment.namespace, name=manifests.workload_name(deployment))
-    return not cluster.observe("Pod", namespace=deployment.namespace, selector=manifests.selector(deployment.pk))
+    gone = not cluster.observe("Pod", namespace=deployment.namespace, selector=manifests.selector(deployment.pk))
+    if gone:  # until then they may bring what they collected
+        Deployment.objects.filter(pk=deployment.pk).update(collect_token_digest="")
+    return gone
 
 
 def settle_deployment(op: Operation) -> None:

@@ -104,6 +104,15 @@ class ScoreIn(Shape):
     version = serializers.CharField(required=False)
 
 
+class CollectionOut(Shape):
+    """How the collection of a version's requests goes; `warning` is empty while all is well."""
+
+    is_on = serializers.BooleanField()
+    lost = serializers.IntegerField(help_text="Lines, since `since`.")
+    since = serializers.DateTimeField(allow_null=True)
+    warning = serializers.CharField(allow_blank=True)
+
+
 class VersionOut(Shape):
     """One version with its three shares in percent."""
 
@@ -124,6 +133,7 @@ class VersionOut(Shape):
     revision = serializers.IntegerField()
     wanted_replicas = serializers.IntegerField()
     ready_replicas = serializers.IntegerField()
+    data_collection = CollectionOut(allow_null=True, help_text="Null where it was never on.")
 
 
 class EndpointOut(Shape):

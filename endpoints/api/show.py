@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deployments import queries as deployments
 from endpoints import queries, traffic
 
 
@@ -59,6 +60,7 @@ def _version(row: queries.VersionRow) -> dict[str, Any]:
         "revision": deployment.revision,
         "wanted_replicas": deployment.wanted_replicas,
         "ready_replicas": deployment.ready_replicas,
+        "data_collection": deployments.collection(deployment=deployment),
     }
 
 

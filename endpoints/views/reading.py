@@ -19,6 +19,7 @@ from portal.types import Role
 
 SORTS = {"name": ("name", "pk"), "newest": ("-created_at", "-pk")}
 MINUTES = 5
+DAYS = 7
 SAMPLE = '{"data": [[5.1, 3.5, 1.4, 0.2]]}'
 
 
@@ -91,7 +92,7 @@ def shown(endpoint: Any) -> dict[str, Any]:
         "control": next((row["version"].name for row in rows if row["version"].is_control), ""),
         "version": only, "auth_words": AUTH_WORDS[AuthMode(endpoint.auth)],
         "revision": deployments.revision_of(deployment=only.deployment) if only else None,
-        "revisions": queries.revisions(version=only) if only else [],
+        "revisions": queries.revisions(version=only) if only else [], **(_collected(endpoint, only) if only else {}),
     }  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def _row(row: queries.VersionRow) -> dict[str, Any]:
         "version": version, "deployment": version.deployment, "percentile": traffic.plain(version.traffic_percentile),
         "configured": row.configured, "effective": round(row.effective, 2), "observed": row.observed, "note": row.note,
         "words": pictures.told(split, row.configured, row.effective), "color": version.color % 6,
-        "serves": version.serves,
+        "serves": version.serves, "collection": deployments.collection(deployment=version.deployment),
     }  # fmt: skip
 
 
@@ -148,7 +149,14 @@ def version_shown(endpoint: Any, row: Any) -> dict[str, Any]:
         **context, "version": row, "row": next(each for each in context["rows"] if each["version"].pk == row.pk),
         "revision": deployments.revision_of(deployment=row.deployment), "revisions": queries.revisions(version=row),
         "successor": traffic.successor(split, row.name) if len(split) > 1 else "", "op": pages.news(endpoint.ref),
+        **_collected(endpoint, row),
     }  # fmt: skip
+
+
+def _collected(endpoint: Any, row: Any) -> dict[str, Any]:
+    """The last days of what a version collected."""
+    rows = deployments.collected_days(workspace=endpoint.workspace, deployment=row.deployment)
+    return {"days": list(rows[:DAYS])}
 
 
 @login_required

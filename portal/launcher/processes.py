@@ -77,6 +77,7 @@ def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{home.file('portal.db')}",
         "SLIPWAY_GATEWAY_HTTP_PORT": "8080",
         "SLIPWAY_GATEWAY_HTTPS_PORT": "8443",
+        "SLIPWAY_COLLECT_SECONDS": "5",
     }
     fixed = {
         "DJANGO_SETTINGS_MODULE": "portal.settings",

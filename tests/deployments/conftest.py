@@ -23,13 +23,13 @@ def artifact_folder(settings: Any, tmp_path: Path) -> Path:
     settings.ROOT_URLCONF = "tests.deployments.urls"
     settings.STATICFILES_DIRS = []
     settings.FILE_UPLOAD_TEMP_DIR = str(tmp_path)
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "artifacts": {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": str(tmp_path / "artifacts")},
-        },
-    }
+    folders = {
+        name: {
+            "BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(tmp_path / name)},
+        }
+        for name in ("artifacts", "collected")
+    }  # fmt: skip
+    settings.STORAGES = {**settings.STORAGES, **folders}
     return tmp_path / "artifacts"
 
 

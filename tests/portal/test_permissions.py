@@ -83,6 +83,10 @@ REST: dict[str, dict[str, Needs]] = {
     f"{VERSION}logs/": {"get": READER},
     f"{VERSION}revisions/": {"get": READER},
     f"{VERSION}rollback/": {"post": CONTRIBUTOR},
+    f"{HOME}collected/": {"get": READER, "delete": CONTRIBUTOR},
+    f"{HOME}collected/<int:id>/": {"get": READER, "delete": CONTRIBUTOR},
+    f"{HOME}collected/<int:id>/lines/": {"get": CONTRIBUTOR},
+    "api/v1/collect/<int:deployment>/": {"post": OTHER_SECRET},
 }
 PAGE = "w/<slug:workspace>/"
 COMPUTE_POSTS = ("scale", "start", "stop", "autoscaler", "detach", "delete", "credentials")
@@ -146,6 +150,10 @@ PAGES: dict[str, dict[str, Needs]] = {
     f"{PAGE}endpoints/<str:name>/add/": {"get": CONTRIBUTOR, "post": CONTRIBUTOR},
     f"{PAGE}endpoints/<str:name>/versions/<str:version>/": {"get": READER},
     f"{PAGE}endpoints/<str:name>/versions/<str:version>/delete/": {"post": CONTRIBUTOR},
+    f"{PAGE}collected/": {"get": READER},
+    f"{PAGE}collected/delete/": {"post": CONTRIBUTOR},
+    f"{PAGE}collected/<int:id>/download/": {"post": CONTRIBUTOR},
+    f"{PAGE}collected/<int:id>/delete/": {"post": CONTRIBUTOR},
 }
 FORM = {"data": {"compute_target": "trial"}}
 METHODS = ("get", "post", "put", "patch", "delete")

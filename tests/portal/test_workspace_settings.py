@@ -62,6 +62,25 @@ def test_history_tells_what_changed_without_the_secret(workspace, owner):
     assert "s3cret" not in json.dumps([first.after, second.after, second.before])
 
 
+def test_an_owner_says_how_long_and_how_much_is_collected_over_rest_and_on_the_page(client, workspace, owner):
+    assert patch(owner, {"collection": {"days": 7}}).json()["collection"] == {"days": 7, "daily_mib": 100}
+    client.force_login(owner)
+    form = {
+        "name": "lab",
+        "region": "westeurope",
+        "registry": "",
+        "collection_days": "9",
+        "collection_daily_mib": "250",
+    }
+    assert client.post(PAGE, form).status_code == 302
+    assert patch(owner, {}).json()["collection"] == {"days": 9, "daily_mib": 250}
+    first, second = AuditEvent.objects.filter(action="workspace.updated").order_by("pk")
+    assert first.after == {"collection": {"days": 7, "daily_mib": 100}}
+    assert (second.before, second.after) == (first.after, {"collection": {"days": 9, "daily_mib": 250}})
+    refused = client.post(PAGE, {**form, "collection_days": "0"})
+    assert (refused.status_code, "collection.days" in refused.content.decode()) == (400, True)
+
+
 def test_what_changes_nothing_leaves_no_line(workspace, owner):
     assert patch(owner, {"name": "lab", "region": workspace.region}).status_code == 200
     assert not AuditEvent.objects.filter(action="workspace.updated").exists()
@@ -81,6 +100,9 @@ def test_what_changes_nothing_leaves_no_line(workspace, owner):
         ({"arm_endpoint": "https://example.com"}, 403, "Only a superuser may set arm_endpoint"),
         ({"arm_ca_file": "/etc/passwd"}, 403, "arm_ca_file"), ({"cloud": "AzureChinaCloud"}, 403, "cloud"),
         ({"authority_host": "https://example.com"}, 403, "authority_host"),
+        ({"collection": {"days": 0}}, 400, "collection.days: Ensure this value is greater than or equal to 1."),
+        ({"collection": {"daily_mib": 102_401}}, 400, "collection.daily_mib"),
+        ({"collection": {"weeks": 1}}, 400, "collection.weeks: Unknown"),
     ],
 )  # fmt: skip
 def test_what_an_owner_may_not_set_is_refused_with_a_sentence_and_nothing_changes(workspace, owner, body, status, says):
