@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from compute import rights
+from compute import platforms, rights
 from compute.preflight import ERROR, OK, WARNING
 from compute.types import ClusterView, Finding
+
+SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def sign_in(view: ClusterView) -> list[Finding]:
 
 
 def inside(name: str, cluster_id: str, missing: Sequence[str], is_entra: bool) -> list[Finding]:
-    """What the portal may do in the cluster; `missing` are words like "create namespaces"."""
+    """What the portal may do in the cluster; `missing` are words like "create and patch secrets"."""
     if not missing:
         return [Finding("permitted_inside", OK, f"The portal may make in {name} what it needs.")]
     words = f"The portal may not {', '.join(missing)} in {name}."
@@ -116,7 +119,53 @@ def turned_away(name: str, cluster_id: str, detail: str, is_entra: bool) -> list
 def _inside_fix(cluster_id: str, is_entra: bool) -> str:
     if is_entra:
         return rights.grant(rights.INSIDE_ROLE, cluster_id)
+    if not cluster_id:
+        return "Give its account the ClusterRole slipway (docs/any-kubernetes.md), or cluster-admin."
     return "Bind its account to the role cluster-admin."
+
+
+def window(name: str, version: str) -> list[Finding]:
+    """Whether the portal supports the Kubernetes version of a cluster that is not AKS's."""
+    found, oldest, newest = platforms.minor(version), platforms.OLDEST, platforms.NEWEST
+    span = f"{_dotted(oldest)} to {_dotted(newest)}"
+    if found is not None and found < oldest:
+        words = f"{name} runs Kubernetes {version}; the portal supports {span}."
+        return [Finding("version_unsupported", ERROR, words, f"Upgrade it to {_dotted(oldest)} or later.")]
+    if found is None or found > newest:
+        words = f"{name} runs Kubernetes {version or 'of an unknown version'}; the portal is tested with {span}."
+        return [Finding("version_untested", WARNING, words)]
+    return [Finding("version_supported", OK, f"{name} runs Kubernetes {version}.")]
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def processors(name: str, kinds: Mapping[str, int]) -> list[Finding]:
+    """Nodes whose processors the usual images are not for; `kinds` has a number of nodes by architecture."""
+    strange = {kind: count for kind, count in kinds.items() if kind != "amd64"}
+    if not strange:
+        return []
+    told = ", ".join(f"{count} of {kind}" for kind, count in sorted(strange.items()))
+    words = f"{name} has nodes ({told}) on which images for amd64 do not run."
+    return [Finding("other_processors", WARNING, words, "Give environments images that are built for them.")]
+
+
+def credential_end(ends: datetime | None, now: datetime) -> list[Finding]:
+    """How long the kubeconfig's credential lasts, where it says so."""
+    if ends is None:
+        return [Finding("credential_lasts", OK, "The kubeconfig's credential names no end.")]
+    words = f"The kubeconfig's credential ends on {ends:%Y-%m-%d %H:%M} UTC."
+    if ends - now < SOON:
+        fix = "Use a service account with a token that lasts, or replace the kubeconfig before."
+        return [Finding("credential_ends_soon", WARNING, words, fix)]
+    return [Finding("credential_lasts", OK, words)]
+
+
+def twice(name: str, existing: str) -> list[Finding]:
+    """The same cluster in the same workspace, whatever it is called and however it was attached."""
+    words = f"{name} is attached to this workspace already, as {existing}."
+    return [Finding("already_attached", ERROR, words, f"Use {existing}, or detach it first.", {"existing": existing})]
 
 
 def elsewhere(name: str, near: Sequence[str], strangers: int) -> list[Finding]:

@@ -99,6 +99,8 @@ def _further(pool: NodePool) -> Paid:
 
 def _none(target: ComputeTarget) -> Cost | None:
     """Why nothing is counted, if so."""
+    if not target.is_azure:
+        return Cost(None, None, "Azure does not run it: what it costs is not known here.")
     if target.state in GONE:
         return Cost(0.0, 0.0, "It is not in Azure any more: nothing is counted.")
     if not target.vm_size:

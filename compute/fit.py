@@ -76,13 +76,14 @@ def _deployment(pod: dict[str, Any]) -> str:
 
 def _node(node: dict[str, Any], used: list[float]) -> dict[str, Any]:
     meta, status = node["metadata"], node.get("status") or {}
-    can = status.get("allocatable") or {}
+    can, has = status.get("allocatable") or {}, status.get("capacity") or {}
     labels = meta.get("labels") or {}
     cpu, memory, gpus = amount(can.get("cpu")), amount(can.get("memory")), amount(can.get(GPU))
     return {
         "name": meta["name"],
         "pool": labels.get("kubernetes.azure.com/agentpool") or labels.get("agentpool", ""),
         "ready": _is_ready(status) and not (node.get("spec") or {}).get("unschedulable"),
+        "vcpus": int(amount(has.get("cpu"))),
         "cpu": round(cpu, 3),
         "memory_bytes": int(memory),
         "gpus": int(gpus),

@@ -6,10 +6,12 @@ from typing import Any
 
 from rest_framework import serializers
 
+from compute import options
 from compute.types import PoolMode, Purpose
 from portal.http import Shape
 from portal.problems import Invalid, InvalidShape
 
+MOST_BYTES = 1_048_576
 TEXTS = ("identity", "network_mode", "subnet_id", "service_cidr", "dns_service_ip", "docker_bridge_cidr")
 
 
@@ -53,7 +55,14 @@ class CreateForm(Shape):
     check = serializers.CharField(required=False, allow_blank=True)
 
 
-class AttachForm(Shape):
+class KubeconfigForm(Shape):
+    """A kubeconfig, pasted or as a file."""
+
+    kubeconfig = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
+    kubeconfig_file = serializers.FileField(required=False, allow_empty_file=True)
+
+
+class AttachForm(KubeconfigForm):
     """The attach form."""
 
     name = serializers.CharField()
@@ -61,6 +70,9 @@ class AttachForm(Shape):
     picked = serializers.CharField(required=False, allow_blank=True)
     cluster_id = serializers.CharField(required=False, allow_blank=True)
     authorize_range = serializers.CharField(required=False, allow_blank=True)
+    region = serializers.RegexField(options.REGION_LABEL, required=False, allow_blank=True)
+    gateway_service = serializers.ChoiceField(choices=options.GATEWAY_SERVICES, required=False, allow_blank=True)
+    gateway_address = serializers.CharField(required=False, allow_blank=True, max_length=options.LONGEST_ADDRESS)
     check = serializers.CharField(required=False, allow_blank=True)
 
 
@@ -113,13 +125,31 @@ def create_wish(posted: Any) -> dict[str, Any]:
     return wish | {"config": config | ({"tls": tls} if tls else {}), "tags": tags(data.get("tags", ""))}
 
 
-def attach_wish(posted: Any) -> dict[str, Any]:
-    """Keyword arguments of `compute_target_attach`: a pasted id counts before a picked one."""
-    data = AttachForm.parse(posted)
+def attach_wish(posted: Any, files: Any) -> dict[str, Any]:
+    """What `attaching.wish_of` takes: a pasted id counts before a picked one."""
+    data = AttachForm.parse({**posted.dict(), **files.dict()})
+    wish = {name: data.get(name, "") for name in ("authorize_range", "region", "gateway_service", "gateway_address")}
     return {
-        "name": data["name"], "purpose": data["purpose"], "authorize_range": data.get("authorize_range", ""),
-        "cluster_id": data.get("cluster_id") or data.get("picked", ""),
+        "name": data["name"], "purpose": data["purpose"], "kubeconfig": _kubeconfig(data),
+        "cluster_id": data.get("cluster_id") or data.get("picked", ""), **wish,
     }  # fmt: skip
+
+
+def kubeconfig(posted: Any, files: Any) -> str:
+    """The kubeconfig of a form that has nothing else. Raises InvalidShape (400)."""
+    return _kubeconfig(KubeconfigForm.parse({**posted.dict(), **files.dict()}))
+
+
+def _kubeconfig(data: dict[str, Any]) -> str:
+    """A file counts before what was pasted. More than is read anyway is not taken into memory."""
+    file = data.get("kubeconfig_file")
+    if file is None:
+        return str(data.get("kubeconfig") or "")
+    content = file.read(MOST_BYTES + 1)
+    try:
+        return str(content.decode())
+    except UnicodeDecodeError:
+        raise InvalidShape("kubeconfig_file is no text. Give the kubeconfig as it is, in YAML or JSON.") from None
 
 
 def pool_wish(posted: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables of compute: the AKS clusters that workspaces created or attached."""
+"""Tables of compute: the clusters that workspaces created or attached."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Lower
 
-from compute.types import ComputeState, PoolMode, Purpose
+from compute.types import ComputeState, Platform, PoolMode, Purpose
 from portal.models import User, Workspace
 from portal.secrets import EncryptedTextField
 
@@ -20,16 +20,25 @@ class Installation(models.Model):
 
 
 class ComputeTarget(models.Model):
-    """An AKS cluster connected to a workspace. The row goes when detach or delete ends well."""
+    """A cluster connected to a workspace. The row goes when detach or delete ends well.
+
+    Without Azure (`platform`) it is known by the kubeconfig that somebody gave, and the fields of Azure are empty.
+    """
 
     workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="compute_targets")
     name = models.CharField(max_length=24)
     state = models.CharField(max_length=10, choices=ComputeState.choices, default=ComputeState.CREATING)
     is_attached = models.BooleanField(default=False)
+    platform = models.CharField(max_length=10, choices=Platform.choices, default=Platform.AKS)
     purpose = models.CharField(max_length=8, choices=Purpose.choices, default=Purpose.FAST_PROD)
-    subscription_id = models.CharField(max_length=36)
-    resource_group = models.CharField(max_length=90)
-    cluster_name = models.CharField(max_length=63, help_text="The name in Azure.")
+    subscription_id = models.CharField(max_length=36, blank=True)
+    resource_group = models.CharField(max_length=90, blank=True)
+    cluster_name = models.CharField(max_length=63, help_text="The name in Azure, else that of the kubeconfig.")
+    cluster_uid = models.CharField(max_length=36, blank=True, help_text="Of kube-system: the cluster's identity.")
+    server = models.CharField(max_length=300, blank=True, help_text="Of the kubeconfig that was given.")
+    access = EncryptedTextField(blank=True, help_text="What is kept of the kubeconfig that was given.")
+    access_ends_at = models.DateTimeField(null=True, blank=True, help_text="When its token or certificate ends.")
+    access_next = EncryptedTextField(blank=True, help_text="A newer one that is being looked at.")
     region = models.CharField(max_length=50)
     vm_size = models.CharField(max_length=60, blank=True)
     vcpus = models.PositiveIntegerField(default=0, help_text="Of one node.")
@@ -58,7 +67,14 @@ class ComputeTarget(models.Model):
                 Lower("subscription_id"),
                 Lower("resource_group"),
                 Lower("cluster_name"),
+                condition=models.Q(platform=Platform.AKS),
                 name="compute_cluster_once",
+            ),
+            models.UniqueConstraint(
+                fields=["workspace", "server"], condition=~models.Q(server=""), name="compute_server_once"
+            ),
+            models.UniqueConstraint(
+                fields=["workspace", "cluster_uid"], condition=~models.Q(cluster_uid=""), name="compute_uid_once"
             ),
         ]
 
@@ -72,15 +88,24 @@ class ComputeTarget(models.Model):
 
     @property
     def cluster_id(self) -> str:
-        """The Azure resource id."""
+        """The Azure resource id; empty of a cluster that Azure does not know."""
+        if not self.is_azure:
+            return ""
         return (
             f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
             f"/providers/Microsoft.ContainerService/managedClusters/{self.cluster_name}"
         )
 
     @property
+    def is_azure(self) -> bool:
+        """Whether Azure has it: else nothing about it can be asked there or changed by it."""
+        return self.platform == Platform.AKS
+
+    @property
     def total_vcpus(self) -> int:
-        """Of all wanted nodes."""
+        """Of all wanted nodes; where those are not the portal's matter, of all that were seen."""
+        if not self.is_azure:
+            return sum(int(node.get("vcpus") or 0) for node in self.observed.get("nodes") or [])
         return self.vcpus * self.node_count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -307,6 +307,34 @@ def parse_cluster_id(text: str) -> tuple[str, str, str]:
             "/providers/Microsoft.ContainerService/managedClusters/NAME."
         )
     return found[1], found[2], found[3]
+
+
+REGION_LABEL = r"^[A-Za-z0-9][A-Za-z0-9 -]{0,48}[A-Za-z0-9]$"
+LONGEST_ADDRESS = 100
+GATEWAY_SERVICES = ("LoadBalancer", "NodePort")
+
+
+def gateway_of(given: Mapping[str, Any]) -> dict[str, str]:
+    """How the gateway of a cluster outside of Azure is reached, of `gateway_service` and `gateway_address`; empty: by
+    the address that its load balancer gets. Raises BadOption.
+    """
+    service, address = str(given.get("gateway_service") or ""), str(given.get("gateway_address") or "").strip()
+    if service and service not in GATEWAY_SERVICES:
+        raise BadOption(f"gateway_service is {service!r}; it can be {' or '.join(GATEWAY_SERVICES)}.")
+    if address and (len(address) > LONGEST_ADDRESS or not _is_host(address)):
+        raise BadOption(
+            f"gateway_address is {address[:60]!r}; give an IP address or a host name of at most {LONGEST_ADDRESS} "
+            "characters, without port."
+        )
+    found = {"service": service if service != GATEWAY_SERVICES[0] else "", "address": address}
+    return {name: value for name, value in found.items() if value}
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text) is not None
+    except ValueError:
+        return bool(DNS_NAME.fullmatch(text))
 
 
 def check_range(text: str) -> str:

@@ -16,12 +16,18 @@ SAME = (
 
 
 def rows(target: ComputeTarget) -> list[Row]:
-    """All pools: what is wanted, what was seen (`observed_count`, `nodes_ready`), and the estimate an hour."""
+    """All pools: what is wanted, what was seen (`observed_count`, `nodes_ready`), and the estimate an hour. None where
+    Azure does not know the cluster.
+    """
+    if not target.is_azure:
+        return []
     return [first(target), *(further(target, pool) for pool in target.pools.all())]
 
 
 def totals(target: ComputeTarget) -> tuple[int, int]:
     """Nodes and vCPUs of all pools that are wanted and there; where Azure chooses the count, as it was seen."""
+    if not target.is_azure:
+        return target.node_count, target.total_vcpus
     seen = target.observed.get("node_count") if power.bounds_in_force(target) else None
     own = int(seen or target.node_count)
     there = [pool for pool in target.pools.all() if pool.observed and pool.state != ComputeState.MISSING]

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ from django.db.models import Q, QuerySet
 
 from compute import options, power, sizes
 from compute.models import ComputeTarget, Installation, NodePool
-from compute.types import RESTING, ClusterView, ComputeState, Usage, VmSize
+from compute.types import RESTING, ClusterView, ComputeState, GivenCluster, Platform, Usage, VmSize
+from portal import outbound
 from portal import queries as portal
 from portal.models import Operation, User, Workspace
-from portal.problems import Conflict, NotFound, Problem, Retryable
+from portal.problems import Conflict, Invalid, NotFound, Problem, Retryable
+from portal.secrets import fingerprint
 from portal.types import ACTIVE_STATES, OperationKind, OperationState, Role
 
 if TYPE_CHECKING:
@@ -41,6 +43,14 @@ class ClusterMissing(Conflict):
 
 class ClusterStopped(Conflict):
     code, title = "cluster_stopped", "The cluster is stopped"
+
+
+class KubeconfigKept(Conflict):
+    code, title = "kubeconfig_not_shown", "The kubeconfig is not shown"
+
+
+class ServerUnknown(Invalid):
+    code, title = "server_unknown", "The server's name is not known"
 
 
 def compute_target(*, actor: User, workspace: str, name: str, needs: Role) -> ComputeTarget:
@@ -95,21 +105,42 @@ def _arm(access: ArmAccess, group: str) -> Arm:
 
 
 def open_cluster(target: ComputeTarget) -> Cluster:
-    """The target's Kubernetes cluster. Its kubeconfig comes from Azure, lives in memory for 5 minutes, and is
-    fetched anew when the cluster answers 401. Raises ClusterMissing (409) when Azure has no such cluster, and
-    ClusterStopped (409) without asking when it was seen to be stopped.
+    """The target's Kubernetes cluster. An AKS kubeconfig comes from Azure, lives in memory for 5 minutes, and is
+    fetched anew when the cluster answers 401; one that was given is the one that is kept. Raises ClusterMissing (409)
+    when Azure has no such cluster, and ClusterStopped (409) without asking when it was seen to be stopped.
     """
-    from compute.cluster import connect
-
     refuse_if_stopped(target, "it answers when it runs")
-    key = (target.subscription_id, target.resource_group, target.cluster_name, target.workspace.arm_endpoint)
+    key = (target.cluster_id, target.workspace.arm_endpoint, target.server, fingerprint(target.access))
     found = _open.get(target.pk)
     if found and found[0] > time.monotonic() and found[1] == key:
         return found[2]
     forget_cluster(target)
-    cluster = connect(kubeconfig(target), renew=lambda: kubeconfig(target), entra=lambda: entra_token(target))
+    cluster = _connect(target, is_lasting=True)
     _open[target.pk] = (time.monotonic() + KUBECONFIG_SECONDS, key, cluster)
     return cluster
+
+
+def _connect(target: ComputeTarget, *, is_lasting: bool) -> Cluster:
+    from compute.cluster import connect, connect_kept
+
+    if not target.is_azure:
+        return connect_kept(target.access)
+    renew = (lambda: kubeconfig(target)) if is_lasting else None
+    return connect(kubeconfig(target), renew=renew, entra=lambda: entra_token(target))
+
+
+def given_cluster(kubeconfig: str) -> GivenCluster:
+    """What a kubeconfig that a person gave says, its server's address checked. Raises BadKubeconfig, AddressRefused or
+    ServerUnknown (422).
+    """
+    from compute.cluster import given
+
+    found = given.read(kubeconfig.encode(), datetime.now(UTC))
+    try:
+        outbound.place(found.server)
+    except Retryable as trouble:
+        raise ServerUnknown(trouble.detail) from None
+    return found
 
 
 def refuse_if_stopped(target: ComputeTarget, then: str) -> None:
@@ -138,9 +169,7 @@ def was_made(target: ComputeTarget) -> bool:
 
 def connect_anew(target: ComputeTarget) -> Cluster:
     """A connection of one's own to a target that may not be saved yet; nothing is kept. Asks no database."""
-    from compute.cluster import connect
-
-    return connect(kubeconfig(target), entra=lambda: entra_token(target))
+    return _connect(target, is_lasting=False)
 
 
 def entra_token(target: ComputeTarget) -> str:
@@ -158,11 +187,27 @@ def installation() -> str:
 
 def attachments(*, target: ComputeTarget) -> list[ComputeTarget]:
     """The rows of other workspaces, of any team, that have the same cluster: not for showing as they are."""
-    rows = ComputeTarget.objects.select_related("workspace").filter(
-        subscription_id__iexact=target.subscription_id, resource_group__iexact=target.resource_group,
-        cluster_name__iexact=target.cluster_name,
-    )  # fmt: skip
+    rows = ComputeTarget.objects.select_related("workspace").filter(_same_cluster(target))
     return list(rows.exclude(workspace=target.workspace))
+
+
+def twin(*, target: ComputeTarget) -> ComputeTarget | None:
+    """The other row of the same workspace that was seen to be the same cluster, whichever way it was attached."""
+    if not target.cluster_uid:
+        return None
+    rows = ComputeTarget.objects.filter(cluster_uid=target.cluster_uid, workspace=target.workspace)
+    return rows.exclude(pk=target.pk).first()
+
+
+def _same_cluster(target: ComputeTarget) -> Q:
+    """By identity where it was seen, else by what the cluster is called in Azure, or by its server."""
+    same = Q(cluster_uid=target.cluster_uid) if target.cluster_uid else Q(pk__in=[])
+    if not target.is_azure:
+        return same | Q(server=target.server)
+    return same | Q(
+        platform=Platform.AKS, subscription_id__iexact=target.subscription_id,
+        resource_group__iexact=target.resource_group, cluster_name__iexact=target.cluster_name,
+    )  # fmt: skip
 
 
 def forget_cluster(target: ComputeTarget) -> None:
@@ -184,7 +229,14 @@ def kubeconfig(target: ComputeTarget) -> bytes:
 
 
 def credentials(*, target: ComputeTarget) -> bytes:
-    """A kubeconfig for a person, fetched now. Raises a Problem with 502 when Azure does not answer."""
+    """A kubeconfig for a person, fetched now. Raises a Problem with 502 when Azure does not answer, and KubeconfigKept
+    (409) for one that was given: it is never shown again.
+    """
+    if not target.is_azure:
+        raise KubeconfigKept(
+            f"The kubeconfig of {target.name} was given to the portal, which keeps it and never shows it. Whoever made "
+            "the cluster has it."
+        )
     try:
         return kubeconfig(target)
     except Retryable as trouble:
@@ -257,8 +309,8 @@ def least_own(target: ComputeTarget) -> int:
 
 
 def first_pool(target: ComputeTarget) -> str:
-    """The name of the system pool that is the target itself."""
-    return str(target.observed.get("pool") or FIRST_POOL)
+    """The name of the system pool that is the target itself; empty where Azure, which has pools, does not know it."""
+    return str(target.observed.get("pool") or FIRST_POOL) if target.is_azure else ""
 
 
 def node_pools(*, target: ComputeTarget) -> QuerySet[NodePool]:
@@ -275,6 +327,8 @@ def pool_names(*, workspace: Workspace) -> list[str]:
 def node_pool(*, target: ComputeTarget, name: str) -> NodePool:
     """One further node pool of a target that the caller has already been let into."""
     found = node_pools(target=target).filter(name=name).first()
+    if found is None and not target.is_azure:
+        raise NotFound(f"{target.name} has no node pools: Azure does not know it.")
     if found is None:
         known = ", ".join([first_pool(target), *target.pools.values_list("name", flat=True)])
         raise NotFound(f"{target.name} has no further node pool {name}. It has: {known}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -32,6 +33,13 @@ class Power(models.TextChoices):
 
     RUNNING = "Running"
     STOPPED = "Stopped"
+
+
+class Platform(models.TextChoices):
+    """What a cluster is known by: an AKS cluster by Azure, any other conformant Kubernetes by its kubeconfig only."""
+
+    AKS = "AKS"
+    KUBERNETES = "Kubernetes"
 
 
 class Purpose(models.TextChoices):
@@ -265,3 +273,28 @@ class Subnet:
     used: int = 0
     delegations: tuple[str, ...] = ()
     region: str = ""
+
+
+@dataclass(frozen=True)
+class GivenCluster:
+    """A cluster of which a person gave the kubeconfig: `kept` is what is stored of it, encrypted; when its token or
+    certificate `ends`, where that can be told.
+    """
+
+    server: str
+    name: str
+    kept: str = field(repr=False)
+    ends: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a look into a cluster shows: its identity (the uid of kube-system), whose notes are there, what the portal
+    may not do, and its nodes as the API has them.
+    """
+
+    version: str
+    uid: str
+    notes: tuple[Any, ...] = ()
+    missing: tuple[str, ...] = ()
+    nodes: tuple[dict[str, Any], ...] = ()

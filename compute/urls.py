@@ -24,6 +24,7 @@ api_urls = [
     path(f"{ONE}/adopt/", targets.Adopt.as_view(), name="api-compute-adopt"),
     path(f"{ONE}/detach/", access.Detach.as_view(), name="api-compute-detach"),
     path(f"{ONE}/credentials/", access.Credentials.as_view(), name="api-compute-credentials"),
+    path(f"{ONE}/kubeconfig/", targets.Kubeconfig.as_view(), name="api-compute-kubeconfig"),
     path(f"{ONE}/pools/", pools.NodePools.as_view(), name="api-pools"),
     path(f"{POOL}/", pools.NodePool.as_view(), name="api-pool"),
     path(f"{POOL}/scale/", pools.ScalePool.as_view(), name="api-pool-scale"),
@@ -51,5 +52,6 @@ page_urls = [
     path(f"{PAGES}/<str:name>/pools/<str:pool>/scale/", pool_views.pool_scale, name="pool-scale"),
     path(f"{PAGES}/<str:name>/pools/<str:pool>/adopt/", pool_views.pool_adopt, name="pool-adopt"),
     path(f"{PAGES}/<str:name>/pools/<str:pool>/remove/", pool_views.pool_remove, name="pool-remove"),
+    path(f"{PAGES}/<str:name>/kubeconfig/", views.compute_kubeconfig, name="compute-kubeconfig"),
     path(f"{PAGES}/<str:name>/credentials/", views.compute_credentials, name="compute-credentials"),
 ]

@@ -26,6 +26,8 @@ def check(choices: Sequence[Choice], config: DeploymentConfig, target: str) -> N
     pool. Raises NoPool (422) with the names of the pools that there are.
     """
     found = pool_of(choices, config)
+    if config.node_pool and not choices[0].name:
+        raise NoPool(f"nodePool is {config.node_pool}, but {target} has no node pools: Azure does not know it.")
     if found is None and config.node_pool:
         raise NoPool(f"{target} has no node pool {config.node_pool} to deploy to. It has: {pools.told(choices)}.")
     if found is not None and not found.most:

@@ -12,6 +12,8 @@ from django.conf import settings
 
 from portal.problems import Invalid, Retryable
 
+# Answers virtual machines of Azure only, with what is theirs, though its address is a public one.
+HOST_OF_AZURE = ipaddress.ip_address("168.63.129.16")
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -97,7 +99,7 @@ def _is_allowed(address: IpAddress) -> bool:
     plain = _unwrapped(address)
     if any(plain in network for network in _networks(settings.OUTBOUND_ALLOW)):
         return True
-    return plain.is_global and not plain.is_multicast
+    return plain.is_global and not plain.is_multicast and plain != HOST_OF_AZURE
 
 
 def _unwrapped(address: IpAddress) -> IpAddress:

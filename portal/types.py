@@ -37,6 +37,7 @@ class OperationKind(models.TextChoices):
 
     COMPUTE_CREATE = "compute.create"
     COMPUTE_ATTACH = "compute.attach"
+    COMPUTE_KUBECONFIG = "compute.kubeconfig"
     COMPUTE_SCALE = "compute.scale"
     COMPUTE_START = "compute.start"
     COMPUTE_STOP = "compute.stop"

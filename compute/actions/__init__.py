@@ -7,6 +7,7 @@ from compute.actions.targets import (
     check_free,
     check_nodes,
     check_not_attached,
+    check_server_free,
     check_unused,
     compute_target_adopt,
     compute_target_attach,
@@ -20,7 +21,7 @@ from compute.actions.targets import (
 )
 
 __all__ = [
-    "NotScalable", "check_free", "check_nodes", "check_not_attached", "check_unused", "compute_target_adopt",
-    "compute_target_attach", "compute_target_create", "compute_target_delete", "compute_target_detach",
-    "compute_target_reveal", "compute_target_scale", "region_of", "which_cluster",
+    "NotScalable", "check_free", "check_nodes", "check_not_attached", "check_server_free", "check_unused",
+    "compute_target_adopt", "compute_target_attach", "compute_target_create", "compute_target_delete",
+    "compute_target_detach", "compute_target_reveal", "compute_target_scale", "region_of", "which_cluster",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from compute import fit, placed, pools, power, queries, sizes
+from compute import fit, placed, platforms, pools, power, queries, sizes
 from compute.actions import targets
 from compute.models import ComputeTarget, NodePool
 from compute.types import ComputeState, PoolMode, Purpose, VmSize
@@ -21,6 +21,7 @@ from portal.types import OperationKind
 DEFAULTS = {"mode": PoolMode.USER.value, "vm_size": sizes.DEFAULT_SIZE, "count": 1}
 FIELDS = ("mode", "vm_size", "count", "min_count", "max_count", "zones", "labels", "taints", "os_disk_gb")
 ADOPTED = ("pool_count", "pool_autoscaler", "pool_size")
+NO_POOLS = "it has no node pools here"
 COUNTS = ("count", "min_count", "max_count")
 
 
@@ -50,6 +51,7 @@ def pool_add(*, target: ComputeTarget, actor: User, **wish: Any) -> Operation:
 
     Raises BadPool, BadOption or a rule of sizes (422); PoolTaken, TooManyPools, NotScalable or Busy (409).
     """
+    platforms.refuse_without_azure(target, NO_POOLS)
     wish = {**DEFAULTS, **wish}
     for check in pools.checks(wish):
         check()

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from compute import options, power, queries, sizes
+from compute import options, platforms, power, queries, sizes
 from compute.models import ComputeTarget
 from compute.types import ComputeState, Power
 from portal import audit, operations
@@ -81,6 +81,7 @@ def compute_target_autoscale(
 
     Raises BadOption or TooFewCores (422), NotAutoscalable, AlreadySo or Busy (409), Stale (412).
     """
+    platforms.refuse_without_azure(target, "its nodes cannot be left to the load here")
     bounds = _bounds(min_count, max_count, node_count)
     least = node_count if bounds is None else bounds["min_count"]
     size, others = queries.pools(target=target)
@@ -143,8 +144,9 @@ def _refuse_if_busy(target: ComputeTarget) -> None:
 
 
 def _check(target: ComputeTarget, wanted: Power) -> None:
-    _refuse_if_busy(target)
     verb = "started" if wanted == Power.RUNNING else "stopped"
+    platforms.refuse_without_azure(target, f"it cannot be {verb} here")
+    _refuse_if_busy(target)
     if not queries.is_changeable(target):
         raise NoPowerNow(f"{target.name} is {target.state}; it can be {verb} when it is Succeeded.")
     if power.seen(target) == power.wanted(target) == wanted:

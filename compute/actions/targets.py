@@ -8,9 +8,9 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from compute import fit, options, power, queries, sizes
+from compute import fit, options, platforms, power, queries, sizes
 from compute.models import ComputeTarget
-from compute.types import ComputeState, Purpose, VmSize
+from compute.types import ComputeState, GivenCluster, Purpose, VmSize
 from portal import audit, operations
 from portal.models import Operation, User, Workspace
 from portal.operations.start import busy
@@ -68,7 +68,7 @@ def compute_target_create(
     checked = options.parse(config or {})
     warnings = check_nodes(size, count, purpose, checked.values.get("autoscaler"))
     check_free(workspace, name, region)
-    target = _insert(
+    target = insert(
         workspace=workspace, name=name, region=region, purpose=purpose, state=ComputeState.CREATING,
         subscription_id=workspace.subscription_id, resource_group=resource_group or workspace.resource_group,
         cluster_name=f"{name}-new", vm_size=size.name, vcpus=size.vcpus, memory_gb=size.memory_gb, gpus=size.gpus,
@@ -81,7 +81,7 @@ def compute_target_create(
         kind=OperationKind.COMPUTE_CREATE, on=target, actor=actor, target_id=target.pk,
         warnings=[*warnings, *checked.warnings],
     )  # fmt: skip
-    audit.record(action="compute_target.created", on=target, actor=actor, operation=op, after=_told(target))
+    audit.record(action="compute_target.created", on=target, actor=actor, operation=op, after=told_of(target))
     return op
 
 
@@ -100,7 +100,7 @@ def compute_target_attach(
     subscription, group, azure_name = which_cluster(workspace, cluster_id, resource_group, cluster_name)
     check_not_attached(workspace, subscription, group, azure_name)
     check_free(workspace, name, region_of(workspace.region))
-    target = _insert(
+    target = insert(
         workspace=workspace, name=name, region=region_of(workspace.region), purpose=Purpose(purpose), is_attached=True,
         state=ComputeState.CREATING, subscription_id=subscription, resource_group=group, cluster_name=azure_name,
         created_by=actor,
@@ -109,7 +109,7 @@ def compute_target_attach(
         kind=OperationKind.COMPUTE_ATTACH, on=target, actor=actor, target_id=target.pk, authorize_range=wanted,
         warnings=[sizes.NOT_FOR_PRODUCTION] if purpose == Purpose.DEV_TEST else [],
     )  # fmt: skip
-    audit.record(action="compute_target.attached", on=target, actor=actor, operation=op, after=_told(target))
+    audit.record(action="compute_target.attached", on=target, actor=actor, operation=op, after=told_of(target))
     return op
 
 
@@ -117,7 +117,8 @@ def compute_target_attach(
 def compute_target_scale(
     *, target: ComputeTarget, node_count: int, actor: User, generation: int | None = None
 ) -> Operation:
-    """Start to change the node count. Raises Stale (412), Busy or NotScalable (409), TooFewCores (422)."""
+    """Start to change the node count. Raises Stale (412), Busy, NotScalable or NotInAzure (409), TooFewCores (422)."""
+    platforms.refuse_without_azure(target, "its nodes cannot be counted out here")
     bounds = power.bounds_in_force(target)
     if bounds:
         raise AutoscalerOwnsNodes(
@@ -128,7 +129,7 @@ def compute_target_scale(
     warnings = sizes.check_count(size=size, count=node_count, purpose=target.purpose, others=others)
     nodes = target.observed.get("nodes") or []
     warnings += fit.scale_warnings(fit.of_pool(nodes, queries.first_pool(target)) or nodes, node_count)
-    _refuse_if_busy(target)
+    refuse_if_busy(target)
     queries.refuse_if_stopped(target, "it can be scaled when it runs")
     if not queries.is_changeable(target):
         raise NotScalable(f"{target.name} is {target.state}; it can be scaled when it is Succeeded.")
@@ -152,7 +153,7 @@ def compute_target_detach(*, target: ComputeTarget, actor: User, force: bool = F
     (409) likewise: forced, what the portal has in a stopped cluster stays there.
     """
     if not force:
-        _refuse_if_busy(target)
+        refuse_if_busy(target)
         queries.refuse_if_stopped(target, "what the portal has in it can be taken out when it runs")
     return _remove(target, OperationKind.COMPUTE_DETACH, ComputeState.DETACHING, actor, force)
 
@@ -161,8 +162,10 @@ def compute_target_detach(*, target: ComputeTarget, actor: User, force: bool = F
 def compute_target_delete(*, target: ComputeTarget, actor: User, force: bool = False) -> Operation:
     """Start to delete the cluster in Azure too.
 
-    Raises AttachedNotDeleted (409) for an attached cluster and InUse (409) while something runs, unless forced.
+    Raises AttachedNotDeleted (409) for an attached cluster and InUse (409) while something runs, unless forced;
+    NotInAzure (409).
     """
+    platforms.refuse_without_azure(target, "it can only be detached here, not deleted")
     if target.is_attached and not force:
         raise AttachedNotDeleted(
             f"{target.name} was attached: detach it, or force the deletion of {target.cluster_name} in Azure."
@@ -176,7 +179,8 @@ def compute_target_adopt(*, target: ComputeTarget, actor: User) -> None:
 
     Raises NoDrift or Busy (409), TooFewCores (422): what was too few to ask for is too few to take over.
     """
-    _refuse_if_busy(target)
+    platforms.refuse_without_azure(target, "there is nothing to take over from it")
+    refuse_if_busy(target)
     drift = target.observed.get("drift") or []
     found = {row["code"]: row for row in drift if row["code"] in ADOPTED and "pool" not in row}
     if not found:
@@ -232,7 +236,7 @@ def check_unused(target: ComputeTarget, known: Collection[str] = ()) -> None:
 
 
 def _remove(target: ComputeTarget, kind: OperationKind, state: ComputeState, actor: User, force: bool) -> Operation:
-    _refuse_if_busy(target)
+    refuse_if_busy(target)
     names = queries.on_target(target=target)
     if not force:
         check_unused(target)
@@ -245,12 +249,12 @@ def _remove(target: ComputeTarget, kind: OperationKind, state: ComputeState, act
     verb = "detached" if kind == OperationKind.COMPUTE_DETACH else "deleted"
     audit.record(
         action=f"compute_target.{verb}", on=target, actor=actor, operation=op,
-        before={**_told(target), "endpoints": names, "force": force},
+        before={**told_of(target), "endpoints": names, "force": force},
     )  # fmt: skip
     return op
 
 
-def _refuse_if_busy(target: ComputeTarget) -> None:
+def refuse_if_busy(target: ComputeTarget) -> None:
     """Say busy before anything about states, which only mirror what is running."""
     if operations.active_on(target.ref):
         raise busy(target.ref, target.name)
@@ -290,6 +294,16 @@ def check_not_attached(workspace: Workspace, subscription: str, group: str, azur
         )
 
 
+def check_server_free(workspace: Workspace, given: GivenCluster, *, but: ComputeTarget | None = None) -> None:
+    """Once per workspace, by the server's address. Raises AlreadyAttached (409) with the existing name."""
+    rows = ComputeTarget.objects.filter(workspace=workspace, server=given.server)
+    found = rows.exclude(pk=but.pk).first() if but else rows.first()
+    if found is not None:
+        raise AlreadyAttached(
+            f"The cluster at {given.server} is in {workspace.name} already, as {found.name}.", existing=found.name
+        )
+
+
 def which_cluster(workspace: Workspace, cluster_id: str, group: str, name: str) -> tuple[str, str, str]:
     """Subscription, resource group and name of the cluster that is meant. Raises Invalid (422)."""
     if cluster_id and (group or name):
@@ -301,7 +315,7 @@ def which_cluster(workspace: Workspace, cluster_id: str, group: str, name: str) 
     return workspace.subscription_id, group or workspace.resource_group, name
 
 
-def _insert(**fields: Any) -> ComputeTarget:
+def insert(**fields: Any) -> ComputeTarget:
     try:
         with transaction.atomic():
             return ComputeTarget.objects.create(**fields)
@@ -327,6 +341,6 @@ def region_of(text: str) -> str:
     return text.lower().replace(" ", "")
 
 
-def _told(target: ComputeTarget) -> dict[str, Any]:
+def told_of(target: ComputeTarget) -> dict[str, Any]:
     fields = ("vm_size", "node_count", "region", "resource_group", "cluster_name", "purpose", "config")
     return {name: getattr(target, name) for name in fields}

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import preflight, queries
+from compute import attaching, preflight, queries
 from compute.api.findings import PreflightOut, told
 from compute.api.pools import GPU_POOL, PoolIn
 from compute.api.wishes import AttachIn, CreateIn, create_wish
@@ -73,7 +73,7 @@ class Preflight(http.ApiView):
         actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
         if isinstance(request.data, dict) and "attach" in request.data:
-            wish = AttachPreflightIn.parse(request.data)["attach"]
+            wish = attaching.wish_of(AttachPreflightIn.parse(request.data)["attach"])
             findings = attach.attach_findings(workspace=home, wish=wish)
         elif isinstance(request.data, dict) and "pool" in request.data:
             wish = PoolPreflightIn.parse(request.data)["pool"]

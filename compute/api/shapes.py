@@ -8,7 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from compute import cost, power, sizes
-from compute.types import ComputeState, Power, Purpose
+from compute.types import ComputeState, Platform, Power, Purpose
 from portal import http
 
 
@@ -41,6 +41,9 @@ class TargetOut(http.Shape):
     reason = serializers.CharField()
     power_state = serializers.ChoiceField(choices=Power.choices, help_text="As Azure had it last.")
     is_attached = serializers.BooleanField()
+    platform = serializers.ChoiceField(choices=Platform.choices, help_text="Kubernetes: Azure does not know it.")
+    server = serializers.CharField(help_text="Of the kubeconfig that was given; empty of an AKS cluster.")
+    access_ends_at = serializers.DateTimeField(allow_null=True, help_text="When that kubeconfig's credential ends.")
     purpose = serializers.ChoiceField(choices=Purpose.choices)
     generation = serializers.IntegerField()
     cluster_id = serializers.CharField()

@@ -6,9 +6,18 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute import actions, queries
+from compute import actions, attaching, queries
+from compute.actions import given as given_actions
 from compute.api.shapes import AcceptedOut, TargetOut, target_json
-from compute.api.wishes import CREATE_EXAMPLE, AttachIn, CreateIn, ScaleIn, create_wish
+from compute.api.wishes import (
+    CREATE_EXAMPLE,
+    KUBECONFIG_EXAMPLE,
+    AttachIn,
+    CreateIn,
+    KubeconfigIn,
+    ScaleIn,
+    create_wish,
+)
 from portal import http, operations
 from portal import queries as portal
 from portal.problems import InvalidShape
@@ -49,13 +58,39 @@ class ComputeTargets(http.ApiView):
 class Attach(http.ApiView):
     """Attach an existing cluster."""
 
-    @extend_schema(request=AttachIn, responses={202: AcceptedOut})
+    @extend_schema(
+        request=AttachIn,
+        responses={202: AcceptedOut},
+        examples=[
+            OpenApiExample("AKS", value={"name": "theirs", "cluster_name": "aks"}, request_only=True),
+            OpenApiExample(
+                "Any Kubernetes", value={"name": "edge", "kubeconfig": KUBECONFIG_EXAMPLE, "region": "plant 4"},
+                request_only=True,
+            ),
+        ],
+    )  # fmt: skip
     def post(self, request: Request, workspace: str) -> Response:
-        """Attach by resource id, or by resource group and name."""
+        """Attach an AKS cluster by resource id, or by resource group and name; any other by its kubeconfig."""
         actor = self.actor(request)
         home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
-        data = AttachIn.parse(request.data)
-        return http.accepted(actions.compute_target_attach(workspace=home, actor=actor, **data))
+        wish = attaching.wish_of(AttachIn.parse(request.data))
+        return http.accepted(attaching.attach(workspace=home, actor=actor, wish=wish))
+
+
+class Kubeconfig(http.ApiView):
+    """The kubeconfig that was given for a cluster."""
+
+    @extend_schema(
+        request=KubeconfigIn,
+        responses={202: AcceptedOut},
+        examples=[OpenApiExample("Newer token", value={"kubeconfig": KUBECONFIG_EXAMPLE}, request_only=True)],
+    )
+    def put(self, request: Request, workspace: str, name: str) -> Response:
+        """Replace it by a newer one of the same cluster; the old one is used until the newer was seen to work."""
+        actor = self.actor(request)
+        target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        given = queries.given_cluster(KubeconfigIn.parse(request.data)["kubeconfig"])
+        return http.accepted(given_actions.compute_target_replace_kubeconfig(target=target, actor=actor, given=given))
 
 
 class ComputeTargetDetail(http.ApiView):

@@ -50,8 +50,14 @@ class CreateIn(http.Shape):
     tls = serializers.DictField(child=serializers.CharField(), required=False)
 
 
+class KubeconfigIn(http.Shape):
+    """A newer kubeconfig of the same cluster."""
+
+    kubeconfig = serializers.CharField(trim_whitespace=False, write_only=True, help_text="Kept encrypted, never shown.")
+
+
 class AttachIn(http.Shape):
-    """A wish to attach a cluster: cluster_id, or resource_group and cluster_name."""
+    """A wish to attach a cluster: cluster_id, or resource_group and cluster_name; or any other by its kubeconfig."""
 
     name = serializers.CharField()
     cluster_id = serializers.CharField(default="", allow_blank=True)
@@ -59,6 +65,22 @@ class AttachIn(http.Shape):
     cluster_name = serializers.CharField(default="", allow_blank=True, max_length=63)
     purpose = serializers.ChoiceField(choices=Purpose.choices, default=Purpose.FAST_PROD)
     authorize_range = serializers.CharField(default="", allow_blank=True)
+    kubeconfig = serializers.CharField(
+        default="", allow_blank=True, trim_whitespace=False,
+        help_text="Of any Kubernetes, YAML or JSON, all inline. Kept encrypted, never shown.",
+    )  # fmt: skip
+    region = serializers.RegexField(
+        options.REGION_LABEL, default="", allow_blank=True,
+        help_text="With kubeconfig: a label for where the cluster is; the workspace's region by default.",
+    )  # fmt: skip
+    gateway_service = serializers.ChoiceField(
+        choices=options.GATEWAY_SERVICES, default="", allow_blank=True,
+        help_text="With kubeconfig: how the gateway is reached; LoadBalancer by default.",
+    )  # fmt: skip
+    gateway_address = serializers.CharField(
+        default="", allow_blank=True, max_length=options.LONGEST_ADDRESS,
+        help_text="With kubeconfig: the address that callers use, where the cluster gives none.",
+    )  # fmt: skip
 
 
 class ScaleIn(http.Shape):
@@ -74,6 +96,13 @@ class DetachIn(http.Shape):
     force = serializers.BooleanField(default=False)
 
 
+KUBECONFIG_EXAMPLE = """apiVersion: v1
+kind: Config
+current-context: slipway
+clusters: [{name: k3s, cluster: {server: "https://k3s.example.com:6443", certificate-authority-data: LS0tLS1…}}]
+users: [{name: slipway, user: {token: eyJhbGciOi…}}]
+contexts: [{name: slipway, context: {cluster: k3s, user: slipway}}]
+"""
 CREATE_EXAMPLE = {
     "name": "prod-1",
     "vm_size": "Standard_D4s_v5",

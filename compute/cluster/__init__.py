@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from compute.cluster import given
 from compute.cluster.client import Cluster
 from compute.cluster.kubeconfig import BadKubeconfig, parse
 from compute.cluster.transport import Gone, Refused, Transport, Unauthorized
 from compute.cluster.validate import InvalidObject, validate
 
-__all__ = ["BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "validate"]
+__all__ = [
+    "BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "connect_kept",
+    "validate",
+]  # fmt: skip
 
 
 def connect(
@@ -26,3 +30,11 @@ def connect(
     """
     fresh = renew
     return Cluster(Transport(parse(kubeconfig), (lambda: parse(fresh())) if fresh else None, entra))
+
+
+def connect_kept(text: str) -> Cluster:
+    """A cluster by what was kept of a kubeconfig that a person gave (`given.keep`). Opens no connection yet.
+
+    Raises AddressRefused, BadKubeconfig, or Retryable when the server's name cannot be resolved.
+    """
+    return Cluster(Transport(given.kept(text)))

@@ -24,6 +24,7 @@ from compute.steps.autoscaler import (
 )
 from compute.steps.create import await_created, settle_created, submit_create
 from compute.steps.drift import watch_target
+from compute.steps.given import check_kubeconfig, settle_kubeconfig, store_kubeconfig
 from compute.steps.inside import await_nodes, claim_cluster
 from compute.steps.leftovers import verify_detached
 from compute.steps.pool_checks import check_pool
@@ -73,6 +74,12 @@ operations.define(
     (reach_cluster, 120),
     (claim_cluster, 120),
     settle=settle_created,
+)
+operations.define(
+    OperationKind.COMPUTE_KUBECONFIG,
+    (check_kubeconfig, 120),
+    (store_kubeconfig, 60),
+    settle=settle_kubeconfig,
 )
 operations.define(
     OperationKind.COMPUTE_SCALE,

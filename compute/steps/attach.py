@@ -8,13 +8,15 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from compute import actions, attach_checks, options, preflight, queries, rights, sizes
+from compute import actions, attach_checks, options, platforms, preflight, queries, rights, sizes
 from compute.arm import Arm, ArmDenied, ArmNotFound
-from compute.attach_checks import Note, covers
+from compute.attach_checks import covers
 from compute.cluster import Unauthorized
 from compute.models import ComputeTarget
 from compute.steps import preflight as checks
-from compute.steps.inside import missing_rights, notes, observed_nodes, store_observed
+from compute.steps.given import given_findings, inspect_given
+from compute.steps.inside import store_observed, with_room
+from compute.steps.looking import AttachFailed, joined, look_inside, others_with, seen_findings
 from compute.steps.waiting import (
     AttachRefused,
     accept,
@@ -36,15 +38,13 @@ TRIES_TO_REACH = 4
 Trouble = Retryable | None
 
 
-class AttachFailed(checks.PreflightFailed):
-    title = "The cluster cannot be attached"
-
-
 @patient
 def inspect_cluster(op: Operation) -> Wait | None:
     """Fail with all findings when the cluster cannot serve; else take size, count and version from Azure."""
     target = target_of(op)
     mark(target, ComputeState.CREATING)
+    if not target.is_azure:
+        return inspect_given(op, target)
     view, findings, trouble = cluster_findings(target, arm_for(target), str(op.input.get("authorize_range") or ""))
     if view is None and trouble is not None:  # nothing is known yet, whatever else was found
         raise trouble
@@ -65,8 +65,11 @@ def inspect_cluster(op: Operation) -> Wait | None:
 def attach_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Finding]:
     """All findings about an attach call or form: our own rules first, then what Azure and the cluster say.
 
-    `wish` has the keyword arguments of `compute_target_attach`. It takes up to 15 s for each of two rounds.
+    `wish` has the keyword arguments of `compute_target_attach`, or of `compute_target_attach_given` where it has a
+    `given`. It takes up to 15 s for each of two rounds.
     """
+    if "given" in wish:
+        return given_findings(workspace=workspace, wish=wish)
     rules: list[Problem] = []
     wanted = checks.attempt(rules, lambda: options.check_range(wish.get("authorize_range") or "")) or ""
     checks.attempt(rules, lambda: options.check_name(wish["name"]))
@@ -74,13 +77,13 @@ def attach_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Findi
     names = [wish.get(name) or "" for name in ("cluster_id", "resource_group", "cluster_name")]
     which = checks.attempt(rules, lambda: actions.which_cluster(workspace, *names))
     if which is None:
-        return [preflight.rule(problem) for problem in rules]
+        return joined(rules, [])
     checks.attempt(rules, lambda: actions.check_not_attached(workspace, *which))
     target = ComputeTarget(
         workspace=workspace, subscription_id=which[0], resource_group=which[1], cluster_name=which[2],
         purpose=wish.get("purpose") or Purpose.FAST_PROD,
     )  # fmt: skip
-    return [preflight.rule(problem) for problem in rules] + cluster_findings(target, arm_for(target), wanted)[1]
+    return joined(rules, cluster_findings(target, arm_for(target), wanted)[1])
 
 
 def cluster_findings(target: ComputeTarget, arm: Arm, wanted: str) -> tuple[ClusterView | None, list[Finding], Trouble]:
@@ -126,7 +129,7 @@ def _outside(target: ComputeTarget, arm: Arm, view: ClusterView, wanted: str) ->
         "versions": lambda: [version.name for version in arm.versions(view.region)],
     }
     if not view.is_stopped and not adds:  # till its range is added nothing answers
-        reads["inside"] = lambda: _look_inside(target)
+        reads["inside"] = lambda: look_inside(target)
     answers = checks.gather(reads)
     versions = answers["versions"]
     unsaid = isinstance(versions, Problem | Retryable)
@@ -136,7 +139,7 @@ def _outside(target: ComputeTarget, arm: Arm, view: ClusterView, wanted: str) ->
     findings = [
         *attach_checks.state(view), *attach_checks.power(view),
         *attach_checks.version(view, [] if unsaid else versions), *_cores(view, target.purpose),
-        *attach_checks.elsewhere(view.name, *_others(target)),
+        *attach_checks.elsewhere(view.name, *others_with(target)),
         *([] if proved else attach_checks.ranges(view, settings.OUTGOING_RANGES, wanted)),
         *attach_checks.sign_in(view), *rows,
     ]  # fmt: skip
@@ -157,25 +160,6 @@ def _cores(view: ClusterView, purpose: str) -> list[Finding]:
     return [Finding("vcpus", preflight.OK, f"{view.name} has {total} vCPUs in all.", facts={"vcpus": total})]
 
 
-def _others(target: ComputeTarget) -> tuple[list[str], int]:
-    """Workspaces of the same team that have the cluster, and how many of other teams."""
-    team = target.workspace.team_id
-    rows = queries.attachments(target=target)
-    return sorted(row.workspace.name for row in rows if row.workspace.team_id == team), sum(
-        1 for row in rows if row.workspace.team_id != team
-    )
-
-
-def _look_inside(target: ComputeTarget) -> tuple[list[Note], list[str]]:
-    """Notes in the cluster, and what the portal may not do there. Opens a connection of its own; asks no database."""
-    cluster = queries.connect_anew(target)
-    try:
-        cluster.version()
-        return notes(cluster), missing_rights(cluster)
-    finally:
-        cluster.close()
-
-
 def _inside_findings(target: ComputeTarget, view: ClusterView, seen: Any) -> list[Finding]:
     if seen is None:
         return []
@@ -186,12 +170,7 @@ def _inside_findings(target: ComputeTarget, view: ClusterView, seen: Any) -> lis
         return attach_checks.turned_away(view.name, target.cluster_id, seen.detail, view.is_entra)
     if isinstance(seen, Problem | Retryable):
         return attach_checks.reached(view.name, seen.detail, view.authorized_ip_ranges)
-    found, missing = seen
-    return [
-        *attach_checks.reached(view.name, "", ()),
-        *attach_checks.inside(view.name, target.cluster_id, missing, view.is_entra),
-        *attach_checks.owners(view.name, found, queries.installation(), target.workspace.slug),
-    ]
+    return [*attach_checks.reached(view.name, "", ()), *seen_findings(target, seen, view.is_entra)]
 
 
 def _take(target: ComputeTarget, view: ClusterView, size: VmSize) -> None:
@@ -235,7 +214,8 @@ def reach_cluster(op: Operation) -> Wait | None:
     try:
         cluster = queries.open_cluster(target)
         cluster.version()
-        store_observed(target, None, observed_nodes(cluster))
+        found = cluster.observe("Node")
+        store_observed(target, None, with_room(cluster, found if target.is_azure else platforms.usable(found)))
     except Retryable as trouble:
         if op.memo.get("troubles", 0) + 1 < TRIES_TO_REACH:
             raise

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from compute import drift, queries
 from compute.models import ComputeTarget, NodePool
-from compute.steps.inside import observed_nodes, store_observed
+from compute.steps.given import watch_given
+from compute.steps.inside import identify, observed_nodes, store_observed
 from compute.steps.pool_watch import watch_pools
 from compute.steps.waiting import arm_for, view_of
 from compute.types import RESTING, ClusterView, ComputeState
@@ -21,6 +22,9 @@ def watch_target(target_id: int) -> None:
     """Compare one target with Azure and its cluster, and write what was seen. Does nothing while an operation runs."""
     target = ComputeTarget.objects.select_related("workspace").filter(pk=target_id, state__in=RESTING).first()
     if target is None or operations.active_on(target.ref):
+        return
+    if not target.is_azure:
+        watch_given(target)
         return
     known, began = list(target.pools.all()), timezone.now()
     try:
@@ -56,7 +60,9 @@ def _nodes(target: ComputeTarget, view: ClusterView | None) -> list[dict[str, ob
     if view is None or view.is_stopped:
         return []
     try:
-        return observed_nodes(queries.open_cluster(target))
+        cluster = queries.open_cluster(target)
+        identify(target, cluster)
+        return observed_nodes(cluster)
     except (Problem, Retryable) as trouble:
         log.info("nodes_unseen", target=target.ref, reason=trouble.detail)
         return None

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from compute import fit, power, queries
+from compute import fit, inside_rights, power, queries
 from compute.attach_checks import Note
-from compute.cluster import Cluster
+from compute.cluster import Cluster, Refused, Unauthorized
 from compute.models import ComputeTarget
 from compute.names import MANAGED, SELECTOR
-from compute.steps.waiting import patient, target_of
-from compute.types import ClusterView
+from compute.steps.waiting import AttachRefused, patient, target_of
+from compute.types import ClusterView, Inside
 from portal.models import Operation
 from portal.types import Wait
 
 NAMESPACE = "slipway-system"
 NOTE_PREFIX = "owner-"
-NEEDED = (("create", "namespaces", ""), ("create", "secrets", ""), ("patch", "deployments", "apps"))
+HOME_OF_KUBERNETES = "kube-system"  # its uid is the cluster's: no two clusters have the same
+SIDE_BY_SIDE = 4  # connections
+Seen = TypeVar("Seen")
 
 
 def observed_nodes(cluster: Cluster) -> list[dict[str, Any]]:
     """The nodes with what is free on them."""
-    return fit.nodes(cluster.observe("Node"), cluster.observe("Pod"))
+    return with_room(cluster, cluster.observe("Node"))
+
+
+def with_room(cluster: Cluster, found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nodes of the API with what is free on them."""
+    return fit.nodes(found, cluster.observe("Pod"))
 
 
 def store_observed(target: ComputeTarget, view: ClusterView | None, nodes: list[dict[str, Any]] | None) -> None:
@@ -66,6 +76,7 @@ def claim_cluster(op: Operation) -> Wait | None:
     """Leave a note in the cluster that says which workspace of which portal uses it, and as what."""
     target = target_of(op)
     cluster = queries.open_cluster(target)
+    identify(target, cluster)
     meta = {"name": note_name(target), "namespace": NAMESPACE, "labels": MANAGED}
     data = {
         "workspace": target.workspace.slug, "compute_target": target.name, "id": str(target.pk),
@@ -89,8 +100,51 @@ def notes(cluster: Cluster) -> list[Note]:
 
 
 def missing_rights(cluster: Cluster) -> list[str]:
-    """What the portal needs to do in a cluster and may not, e.g. "create namespaces"."""
-    return [f"{verb} {what}" for verb, what, group in NEEDED if not cluster.may(verb, what, group=group)]
+    """What the portal needs to do in a cluster and may not, e.g. "create and patch secrets"."""
+    if cluster.may("*", "*", group="*"):
+        return []
+    asks = list(inside_rights.asks())
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        answers = list(pool.map(lambda ask: cluster.may(ask[0], ask[2], group=ask[1]), asks))
+    return inside_rights.words(ask for ask, may in zip(asks, answers, strict=True) if not may)
+
+
+def identity(cluster: Cluster) -> str:
+    """What tells a cluster from every other one, whatever it is called; empty where it does not say."""
+    found = cluster.observe("Namespace", name=HOME_OF_KUBERNETES)
+    return str((found[0].get("metadata") or {}).get("uid") or "") if found else ""
+
+
+def look(cluster: Cluster) -> Inside:
+    """What a cluster shows of itself before anything is put there; what may not be read stays empty."""
+    version, missing = cluster.version(), missing_rights(cluster)
+    found: list[dict[str, Any]] = _if_permitted(lambda: cluster.observe("Node"), [])
+    return Inside(
+        version=version, uid=_if_permitted(lambda: identity(cluster), ""), missing=tuple(missing), nodes=tuple(found),
+        notes=tuple(_if_permitted(lambda: notes(cluster), [])),
+    )  # fmt: skip
+
+
+def _if_permitted(read: Callable[[], Seen], otherwise: Seen) -> Seen:
+    try:
+        return read()
+    except Unauthorized:
+        raise
+    except Refused:
+        return otherwise
+
+
+def identify(target: ComputeTarget, cluster: Cluster) -> None:
+    """Store which cluster it is, once. Raises AttachRefused when the workspace has it under another name already."""
+    uid = "" if target.cluster_uid else identity(cluster)
+    if not uid:
+        return
+    try:
+        with transaction.atomic():
+            ComputeTarget.objects.filter(pk=target.pk).update(cluster_uid=uid)
+    except IntegrityError:
+        raise AttachRefused(f"The workspace has the cluster of {target.name} already, under another name.") from None
+    target.cluster_uid = uid
 
 
 def unclaim(cluster: Cluster, target: ComputeTarget) -> None:

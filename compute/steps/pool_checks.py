@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compute import pools, preflight
+from compute import platforms, pools, preflight
 from compute.actions import pools as pool_actions
 from compute.models import ComputeTarget, NodePool
 from compute.steps.preflight import Wish, attempt, conclude, further, pool_findings
@@ -52,6 +52,7 @@ def add_findings(*, target: ComputeTarget, wish: Mapping[str, Any]) -> list[Find
 
     `wish` has the keyword arguments of `pool_add`.
     """
+    platforms.refuse_without_azure(target, pool_actions.NO_POOLS)
     pool, findings = rule_findings(target=target, wish=wish)
     arm = arm_for(target)
     try:

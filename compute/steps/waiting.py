@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 
-from compute import queries
+from compute import platforms, queries
 from compute.arm import GONE, Arm, ArmBusy, ArmRefused
 from compute.arm.errors import ArmChanged, ArmUnregistered
 from compute.models import ComputeTarget
@@ -83,7 +83,8 @@ def target_of(op: Operation) -> ComputeTarget:
 
 
 def arm_for(target: ComputeTarget) -> Arm:
-    """Azure in the target's subscription."""
+    """Azure in the target's subscription. Raises NotInAzure (409) for a cluster that Azure does not know."""
+    platforms.refuse_without_azure(target, "nothing about it can be asked or changed there")
     return queries.arm_of(target.workspace, target.subscription_id)
 
 

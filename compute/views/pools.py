@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import forms, pool_table, queries
+from compute import forms, platforms, pool_table, queries
 from compute.actions import pools as pool_actions
 from compute.steps import pool_checks
 from compute.views.targets import detail_context, sizes_context
@@ -33,6 +33,7 @@ def pool_add(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
     """The form that adds a node pool."""
     actor = pages.actor(request)
     target = queries.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+    platforms.refuse_without_azure(target, pool_actions.NO_POOLS)
     home = target.workspace
     context = {
         **sizes_context(home, request, region=target.region), "workspace": home, "target": target, "typed": {},

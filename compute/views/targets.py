@@ -8,11 +8,13 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
-from compute import actions, cost, forms, placed, pool_table, power, queries, sizes
-from compute.steps import attach, leftovers, preflight
+from compute import actions, attaching, cost, forms, placed, pool_table, power, queries, sizes
+from compute.actions import given as given_actions
+from compute.steps import attach, given, leftovers, preflight
 from compute.types import ComputeState, Purpose
 from portal import operations, pages
 from portal import queries as portal
@@ -82,7 +84,7 @@ def detail_context(target: Any) -> dict[str, Any]:
         "on_it_more": max(0, len(names) - SHOWN),
         "usd_node": node,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
-        **_powers(target),
+        **_powers(target), "ending": given.ending_words(target, timezone.now()),
         "pools": pools_with_use(target), "may_pool": queries.is_changeable(target) and not power.is_stopped(target),
         "options": [(key, value) for key, value in target.config.items() if value],
     }  # fmt: skip
@@ -195,6 +197,18 @@ def compute_credentials(request: HttpRequest, workspace: str, name: str) -> Http
 
 
 @login_required
+@require_POST
+def compute_kubeconfig(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Start to use a newer kubeconfig."""
+
+    def act(target: Any) -> Any:
+        newer = queries.given_cluster(forms.kubeconfig(request.POST, request.FILES))
+        return given_actions.compute_target_replace_kubeconfig(target=target, actor=pages.actor(request), given=newer)
+
+    return act_on(request, workspace, name, act)
+
+
+@login_required
 def compute_create(request: HttpRequest, workspace: str) -> HttpResponse:
     """The form that creates a cluster."""
     actor = pages.actor(request)
@@ -241,15 +255,16 @@ def compute_attach(request: HttpRequest, workspace: str) -> HttpResponse:
     """The form that attaches a cluster."""
     actor = pages.actor(request)
     home = portal.workspace(actor=actor, slug=workspace, needs=Role.OPERATOR)
-    context: dict[str, Any] = {"workspace": home, "typed": {}}
+    by_kubeconfig = bool(request.POST.get("kubeconfig") or request.FILES)
+    context: dict[str, Any] = {"workspace": home, "typed": {}, "by_kubeconfig": by_kubeconfig}
     if request.method != "POST":
         return render(request, "compute/attach.html", {**context, **_clusters(home)})
     try:
-        wish = forms.attach_wish(request.POST)
+        wish = attaching.wish_of(forms.attach_wish(request.POST, request.FILES))
         if request.POST.get("check"):
             context |= {"findings": attach.attach_findings(workspace=home, wish=wish), "typed": request.POST}
             return render(request, "compute/attach.html", {**context, **_clusters(home)})
-        op = actions.compute_target_attach(workspace=home, actor=actor, **wish)
+        op = attaching.attach(workspace=home, actor=actor, wish=wish)
     except Problem as problem:
         return pages.refused(request, "compute/attach.html", {**context, **_clusters(home)}, problem)
     pages.tell(request, op)

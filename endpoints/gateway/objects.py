@@ -231,7 +231,8 @@ def _service(view: GatewayView) -> Json:
     if not view.is_https_only:
         ports.append({"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"})
     selector = {"app.kubernetes.io/name": COMPONENT}
-    return service | {"spec": {"type": "LoadBalancer", "selector": selector, "ports": ports}}
+    type_ = "NodePort" if view.is_node_port else "LoadBalancer"
+    return service | {"spec": {"type": type_, "selector": selector, "ports": ports}}
 
 
 def _budget(view: GatewayView) -> Json:

@@ -56,3 +56,4 @@ class GatewayView:
     is_https_only: bool = False
     is_internal: bool = False
     subnet: str = ""
+    is_node_port: bool = False

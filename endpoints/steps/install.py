@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.utils import timezone
 
 from compute import queries as compute
@@ -14,7 +13,7 @@ from compute.steps.reaching import reached
 from endpoints import gateway as builder
 from endpoints import keys
 from endpoints.models import Endpoint, Gateway
-from endpoints.steps import picture, publish
+from endpoints.steps import entrance, picture, publish
 from endpoints.types import GatewayState
 from portal.models import Operation
 from portal.types import Wait
@@ -65,24 +64,17 @@ def gateway_is_up(cluster: Cluster, row: Gateway) -> Wait | None:
     """A Wait until a gateway pod is ready and the load balancer has an address, which is noted then."""
     if not publish.pods(cluster, row):
         return Wait(0.5, "Waiting for the gateway to start")
-    address = _address(cluster, row)
-    if not address:
-        return Wait(0.5, "Waiting for the load balancer's address")
-    _note(row, address)
+    door = entrance.find(cluster, row)
+    if door is None:
+        return Wait(0.5, entrance.missing(row.compute_target))
+    _note(row, door)
     return None
 
 
-def _address(cluster: Cluster, row: Gateway) -> str:
-    for service in cluster.observe("Service", namespace=publish.namespace(row), name=builder.COMPONENT):
-        for ingress in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []:
-            return str(ingress.get("ip") or ingress.get("hostname") or "")
-    return ""
-
-
-def _note(row: Gateway, address: str) -> None:
+def _note(row: Gateway, door: entrance.Entrance) -> None:
+    address = door.address
     fields: dict[str, Any] = {
-        "address": address, "state": GatewayState.READY, "http_port": settings.GATEWAY_HTTP_PORT,
-        "https_port": settings.GATEWAY_HTTPS_PORT,
+        "address": address, "state": GatewayState.READY, "http_port": door.http_port, "https_port": door.https_port,
     }  # fmt: skip
     if address not in row.tls_names:
         names = [

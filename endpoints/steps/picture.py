@@ -50,6 +50,7 @@ def draw(gateway: Gateway) -> GatewayView:
         is_https_only=bool(target.config.get("tls")),
         is_internal=bool(balancer.get("internal")),
         subnet=str(balancer.get("subnet") or ""),
+        is_node_port=(target.config.get("gateway") or {}).get("service") == "NodePort",
     )
 
 

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests import rights
 from tests.compute.certificate import certificate
 
 SUB = "11111111-2222-3333-4444-555555555555"
@@ -54,6 +55,10 @@ class Azure:
         self.subnet_usages: list[dict[str, Any]] = []
         self.network_region = "westeurope"
         self.kube_token = "kube-1"
+        self.kube_version = "v1.33.6"
+        self.cluster_uid = ""  # that of kube-system; empty: it does not say
+        self.reviewed: list[tuple[str, str, str]] = []
+        self.own_nodes: list[dict[str, Any]] | None = None  # of a cluster that ARM does not know
         self.retry_after: str | None = "0"
         self.lock = threading.RLock()
         self.ca, self.context = certificate(folder)
@@ -127,6 +132,8 @@ class Azure:
         return bool(found) and set(found) == {"Stopped"}
 
     def nodes(self) -> list[dict[str, Any]]:
+        if self.own_nodes is not None:
+            return self.own_nodes
         rows = []
         for cluster in self.clusters.values():
             for pool in cluster["properties"]["agentPoolProfiles"]:
@@ -460,6 +467,8 @@ class KubeDoor(Door):
             return None
         if self.headers.get("Authorization") != f"Bearer {azure.kube_token}":
             return self.answer(401, {"kind": "Status", "message": "Unauthorized"})
+        if lack := rights.lacking(self.command, inside):
+            return self.answer(403, {"kind": "Status", "message": lack})
         return self.objects(inside, given)
 
     def objects(self, inside: str, given: Any) -> None:
@@ -467,10 +476,14 @@ class KubeDoor(Door):
         if fault := azure.take("kube"):
             return self.answer(*fault)
         if inside == "/version":
-            return self.answer(200, {"gitVersion": "v1.33.6"})
+            return self.answer(200, {"gitVersion": azure.kube_version})
+        if inside == "/api/v1/namespaces/kube-system" and azure.cluster_uid:
+            return self.answer(200, {"metadata": {"name": "kube-system", "uid": azure.cluster_uid}})
         if inside.endswith("/selfsubjectaccessreviews"):
             wish = given["spec"]["resourceAttributes"]
-            return self.answer(201, {"status": {"allowed": wish["resource"] not in azure.barred}})
+            azure.reviewed.append((wish["verb"], wish["group"], wish["resource"]))
+            allowed = not azure.barred if wish["resource"] == "*" else wish["resource"] not in azure.barred
+            return self.answer(201, {"status": {"allowed": allowed}})
         if self.command == "PATCH":
             azure.changes.append(("APPLY", inside))
             azure.objects[inside] = {**azure.objects.get(inside, {}), **given}

@@ -188,7 +188,7 @@ def test_a_preflight_lists_all_that_stands_against_an_attach_at_once(call, azure
         "permission_missing_inside",
     }  # fmt: skip
     assert "listClusterUserCredential" in found["permission_missing"]["message"]
-    assert "create secrets" in found["permission_missing_inside"]["message"]
+    assert "list and patch secrets" in found["permission_missing_inside"]["message"]
     assert not ComputeTarget.objects.exists()
 
 

