@@ -77,9 +77,9 @@ KUBECONFIGS = {
     "http": (given.of_server("http://93.184.216.34"), "is given with http; give https"),
     "ftp": (given.of_server("ftp://93.184.216.34"), "is given with ftp; give https"),
     "no scheme": (given.of_server("93.184.216.34:6443"), "give https"),
-    "a user in the address": (given.of_server("https://root@93.184.216.34"), "no user name or password"),
-    "a password in the address": (given.of_server("https://root:x@93.184.216.34"), "no user name or password"),
-    "an empty user": (given.of_server("https://@93.184.216.34"), "no user name or password"),
+    "a user in the address": (given.of_server("https://root@93.184.216.34"), "contain a user name or password"),
+    "a password in the address": (given.of_server("https://root:x@93.184.216.34"), "contain a user name or password"),
+    "an empty user": (given.of_server("https://@93.184.216.34"), "contain a user name or password"),
     "a path that climbs": (given.of_server("https://93.184.216.34/clusters/../admin"), "must be plain: no '..'"),
     "a path that hides it": (given.of_server("https://93.184.216.34/%2e%2e/admin"), "must be plain: no '..'"),
     "a path with an empty step": (given.of_server("https://93.184.216.34//admin"), "must be plain: no '..'"),
@@ -92,7 +92,7 @@ KUBECONFIGS = {
     "anchors": (anchored(), "uses YAML anchors"),
     "a tag": ("a: !!python/object/apply:os.system ['id']", "uses a YAML tag"),
     "several documents": (yaml.safe_dump(given.document()) + "---\na: 1\n", "has several YAML documents"),
-    "deep nesting": ("[" * 5000, "nested more than 30 deep"),
+    "deep nesting": ("[" * 40, "nested more than 30 deep"),
     "too much": ("a: " + "b" * 262_144, "at most 262144 are read"),
     "no YAML": ("{a: [", "is not YAML"),
     "no object": ("just words", "is not a YAML object"),
@@ -127,26 +127,40 @@ def names(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 
 def refused_everywhere(operator: Any, text: str, words: str) -> None:
-    """REST, its preflight, and the page with pasted text and with a file say the same; there is nothing new."""
+    """REST and page say the same; there is nothing new, and nothing of the kubeconfig is in the page."""
     api, body, before = factories.client(operator), {"name": "edge", "kubeconfig": text}, AuditEvent.objects.count()
-    for path, sent in ((ATTACH, body), (ATTACH.replace("attach", "preflight"), {"attach": body})):
-        answer = api.post(path, sent, format="json")
-        assert answer.status_code == 422, (answer.status_code, answer.data)
-        assert words in answer.json()["detail"], answer.json()["detail"]
+    answer = api.post(ATTACH, body, format="json")
     detail = answer.json()["detail"]
-    browser, form = Client(), {"name": "edge", "purpose": "FastProd"}
-    browser.force_login(operator)
-    file = SimpleUploadedFile("config", text.encode())
-    for more in ({"kubeconfig": text}, {"kubeconfig_file": file}, {"kubeconfig": text, "check": "on"}):
-        page = browser.post("/w/lab/new/attachment/", {**form, **more})
-        told = html.unescape(page.content.decode())
-        assert page.status_code == 422
-        assert detail in told
-        assert given.TOKEN not in told
-        assert "<textarea" in told
+    assert (answer.status_code, words in detail) == (422, True), detail
+    in_page(operator, detail, {"kubeconfig": text})
     assert not ComputeTarget.objects.exists()
     assert not Operation.objects.exists()
     assert AuditEvent.objects.count() == before
+
+
+def in_page(operator: Any, detail: str, sent: dict[str, Any]) -> None:
+    """The attach page says it."""
+    browser = Client()
+    browser.force_login(operator)
+    page = browser.post("/w/lab/new/attachment/", {"name": "edge", "purpose": "FastProd", **sent})
+    told = html.unescape(page.content.decode())
+    assert page.status_code == 422
+    assert detail in told
+    assert given.TOKEN not in told
+    assert "<textarea" in told
+
+
+@pytest.mark.parametrize("case", ["exec", "no CA", "http"])
+def test_a_check_before_an_attach_and_an_uploaded_file_are_refused_alike(
+    case: str, workspace: Any, operator: Any
+) -> None:
+    text, words = KUBECONFIGS[case]
+    body = {"attach": {"name": "edge", "kubeconfig": text}}
+    answer = factories.client(operator).post(ATTACH.replace("attach", "preflight"), body, format="json")
+    detail = answer.json()["detail"]
+    assert (answer.status_code, words in detail) == (422, True), detail
+    in_page(operator, detail, {"kubeconfig_file": SimpleUploadedFile("config", text.encode())})
+    in_page(operator, detail, {"kubeconfig": text, "check": "on"})
 
 
 @pytest.mark.parametrize("case", KUBECONFIGS)
@@ -187,7 +201,6 @@ def test_a_name_that_nobody_knows_is_refused(workspace: Any, operator: Any, monk
         ({"authorize_range": "203.0.113.7/32"}, "authorize_range does not go with"),
         ({"gateway_address": "http://x/"}, "give an IP address or a host name"),
         ({"gateway_address": "a.example.com:80"}, "give an IP address or a host name"),
-        ({"gateway_address": "a." * 60 + "com"}, "at most 100 characters"),
     ],
 )
 def test_what_does_not_go_with_a_kubeconfig_is_refused(
