@@ -91,7 +91,7 @@ class Note:
                 self.ids[0] = value
 
     def ends(self) -> None:
-        """The last byte is out."""
+        """So far the last byte."""
         self.milliseconds = (time.perf_counter() - self._began) * 1000
 
     def told(self, about: dict[str, Any]) -> dict[str, Any]:
@@ -149,11 +149,13 @@ class Answer:
     def __iter__(self) -> Iterator[bytes]:
         for data in self._parts:
             self._note.output.add(data)
+            self._note.ends()  # before its caller has it
             yield data
 
     def close(self) -> None:
         """The server calls this when the answer is out, or its caller is gone."""
-        self._note.ends()
+        if not self._note.output.total:
+            self._note.ends()
         try:
             if hasattr(self._parts, "close"):
                 self._parts.close()

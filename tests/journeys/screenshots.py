@@ -25,7 +25,7 @@ PAGES = {
     "attach": "new/attachment/", "settings-azure": "settings/azure/", "endpoints": "endpoints/",
     "endpoint": "endpoints/iris/", "version": "endpoints/iris/versions/v2/",
     "version-add": "endpoints/iris/add/", "operations": "operations/", "history": "history/", "search": "search/?q=i",
-    "not-found": "models/none/",
+    "collected": "collected/?service=iris", "not-found": "models/none/",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ PAGES = (
     "environments/",
     "environments/sklearn/1/", "new/environment/", "services/", "services/churn/", "services/fraud/", "new/endpoint/",
     "endpoints/", "endpoints/iris/", "endpoints/iris/versions/v2/", "endpoints/iris/add/", "operations/", "history/",
-    "search/?q=i",
+    "search/?q=i", "collected/?service=iris",
 )  # fmt: skip
 
 
