@@ -22,7 +22,7 @@ from deployments.manifests import workload_name
 from deployments.models import Deployment, Environment
 from endpoints.models import Endpoint, Gateway
 from portal import actions
-from portal.models import Operation, User
+from portal.models import Operation, User, Workspace
 from portal.operations.plans import plan_of
 from portal.types import ACTIVE_STATES, OperationKind
 from tests.journeys.crash.house import House, score, target, until, what
@@ -103,15 +103,31 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
         (kind.COMPUTE_STOP, "post", "compute-targets/steps/stop/", lambda _: {}),
         (kind.COMPUTE_START, "post", "compute-targets/steps/start/", lambda _: {}),
         (kind.COMPUTE_DETACH, "post", "compute-targets/steps/detach/", lambda _: {}),
+        (kind.COMPUTE_ATTACH, "post", "compute-targets/attach/", given),
+        (kind.COMPUTE_KUBECONFIG, "put", "compute-targets/steps/kubeconfig/", kubeconfig),
+        (kind.COMPUTE_DETACH, "post", "compute-targets/steps/detach/", lambda _: {}),
         (kind.COMPUTE_ATTACH, "post", "compute-targets/attach/", attachment),
         (kind.COMPUTE_DELETE, "delete", "compute-targets/steps/?force=true", lambda _: None),
     ]
 
 
+def cluster_name() -> str:
+    """What the cluster is called in Azure."""
+    return f"steps-{Operation.objects.get(kind=OperationKind.COMPUTE_CREATE).input['target_id']}"
+
+
 def attachment(owner: APIClient) -> Any:
-    created = Operation.objects.get(kind=OperationKind.COMPUTE_CREATE)
-    cluster = f"steps-{created.input['target_id']}"
-    return {"name": "steps", "resource_group": "slipway", "cluster_name": cluster, "purpose": "DevTest"}
+    return {"name": "steps", "resource_group": "slipway", "cluster_name": cluster_name(), "purpose": "DevTest"}
+
+
+def kubeconfig(owner: APIClient) -> Any:
+    """What somebody fetched from Azure by hand."""
+    content = compute.arm_of(Workspace.objects.get()).credentials("slipway", cluster_name())
+    return {"kubeconfig": content.decode()}
+
+
+def given(owner: APIClient) -> Any:
+    return {"name": "steps", "purpose": "DevTest", **kubeconfig(owner)}
 
 
 class Ledger:
