@@ -10,7 +10,7 @@ _TABLE = "faults"
 # Keys of a spec that say how the fault behaves, not whom it meets.
 _BEHAVIOUR = frozenset({
     "name", "count", "seconds", "retry_after", "code", "message", "status", "poll", "rate", "seed", "drawn", "left",
-    "words", "inner", "body", "json", "headers",
+    "words", "inner", "body", "json", "headers", "why", "webhook",
 })  # fmt: skip
 
 

@@ -247,7 +247,7 @@ class Deployments(Controller):
             doc["status"] = {**numbers, **({"conditions": conditions} if conditions else {})}
             self._availability(doc, numbers, now)
             self._progress(doc, before, numbers, new, now)
-            self._failures(doc, sets, now)
+            self._failures(doc, [*([new] if new else []), *sets], now)
 
         meta = deployment["metadata"]
         stored = self.store.mutate(cluster, "deployments", meta["namespace"], meta["name"], edit, subresource="status")

@@ -104,10 +104,24 @@ class Machines(Controller):
         if left > 0:
             return float(left)
         meta = pod["metadata"]
+        self._mark(cluster, pod)
         text = f"Marking for deletion Pod {meta['namespace']}/{meta['name']}"
         self.store.event(cluster, pod, "Normal", "TaintManagerEviction", text, "taint-eviction-controller")
         self.store.delete(cluster, "pods", meta["namespace"], meta["name"])
         return None
+
+    def _mark(self, cluster: str, pod: Doc) -> None:
+        """Say in its status who takes it away."""
+        text = "Taint manager: deleting due to NoExecute taint"
+        row = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": text}
+        row["lastTransitionTime"] = stamp(self.clock.now())
+
+        def edit(doc: Doc) -> None:
+            rows = doc.setdefault("status", {}).get("conditions") or []
+            doc["status"]["conditions"] = [*(each for each in rows if each["type"] != "DisruptionTarget"), row]
+
+        meta = pod["metadata"]
+        self.store.mutate(cluster, "pods", meta["namespace"], meta["name"], edit, subresource="status")
 
 
 async def drain(context: Context, cluster: str, node: str, ignore_budgets: bool) -> None:

@@ -60,6 +60,7 @@ class ReplicaSets(Controller):
         wanted = int(found["spec"].get("replicas", 1))
         for _ in range(wanted - len(pods)):
             try:
+                self._ask_policy(cluster, found)
                 pod = podmaker.create(self.store, cluster, found)
             except ApiError as error:
                 self.event(cluster, found, "Warning", "FailedCreate", f"Error creating: {error.message}")
@@ -70,6 +71,14 @@ class ReplicaSets(Controller):
             self.store.delete(cluster, "pods", pod["metadata"]["namespace"], name)
             self.event(cluster, found, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
         return None
+
+    def _ask_policy(self, cluster: str, found: Doc) -> None:
+        """ApiError when a fault plays an admission webhook that refuses the set's pods."""
+        meta = found["metadata"]
+        asked = self.faults.take("kube.admission", cluster=cluster, namespace=meta["namespace"], owner=meta["name"])
+        if asked is not None:
+            name, why = asked.get("webhook", "validation.gatekeeper.sh"), asked.get("message", "not allowed here")
+            raise ApiError(403, "Forbidden", f'admission webhook "{name}" denied the request: {why}')
 
     def _write_status(self, cluster: str, found: Doc, problem: str | None) -> float | None:
         pods = self._pods(cluster, found)

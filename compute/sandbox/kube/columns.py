@@ -187,11 +187,13 @@ def _external(obj: Json) -> str:
 def event(obj: Json, now: datetime) -> list[Any]:
     """Cells of an Event."""
     about = obj["involvedObject"]
-    first, last = age(obj.get("firstTimestamp"), now), age(obj.get("lastTimestamp"), now)
-    count = obj.get("count", 1)
+    series, began = obj.get("series") or {}, obj.get("firstTimestamp") or obj.get("eventTime")
+    first = age(began, now)
+    last = age(series.get("lastObservedTime") or obj.get("lastTimestamp") or began, now)
+    count = int(series.get("count") or obj.get("count") or 1)
     seen = f"{last} (x{count} over {first})" if count > 1 else last
     name = f"{about['kind'].lower()}/{about['name']}"
-    source = obj.get("source", {}).get("component", "")
+    source = obj.get("source", {}).get("component") or obj.get("reportingComponent", "")
     text = str(obj.get("message", "")).strip()
     middle = [about.get("fieldPath", ""), source, text]
     return [seen, obj["type"], obj["reason"], name, *middle, first, count, obj["metadata"]["name"]]

@@ -219,9 +219,12 @@ class Store:
                 for namespace, name in list(rows):
                     self.remove(cluster, resource, namespace, name)
 
-    def event(self, cluster: str, involved_obj: Json, type_: str, reason: str, message: str, component: str) -> None:
-        """Record an Event about an object; the same one again only counts up. The oldest go past a cap."""
-        events.record(self, cluster, involved_obj, (type_, reason, message, component))
+    def event(
+        self, cluster: str, involved_obj: Json, type_: str, reason: str, message: str, component: str,
+        field_path: str = "",
+    ) -> None:  # fmt: skip
+        """Record an Event about an object or a part of it; the same one again only counts up. The oldest go."""
+        events.record(self, cluster, involved_obj, (type_, reason, message, component), field_path)
 
     # --- inside
 

@@ -43,8 +43,9 @@ class Host(Protocol):
     def publish(self) -> None: ...
     def variables(self, container: Doc, image: Image, home: str) -> dict[str, str]: ...
     def target(self, container: Doc, run: probes.Exec) -> probes.Target: ...
-    async def image(self, name: str) -> Image | None: ...
+    async def image(self, name: str) -> Image | str: ...
     def crash_asked(self, container: str) -> bool: ...
+    def probe_asked(self, container: str, probe: str) -> str | None: ...
 
 
 class Container:
@@ -146,16 +147,14 @@ class Container:
         waits.take(0)
         while not self.stopping.is_set():
             found = await self.host.image(name)
-            if found is not None:
+            if not isinstance(found, str):
                 self.host.event("Normal", "Pulled", f'Container image "{name}" already present on machine', self.name)
                 self.record.image_id = f"{name.split('@')[0].rsplit(':', 1)[0]}@{found.digest}"
                 return found
-            await self._pull_failed(name, waits.take(0))
+            await self._pull_failed(name, found, waits.take(0))
         return None
 
-    async def _pull_failed(self, name: str, seconds: float) -> None:
-        problem = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": {name}: not found'
-        problem = f"rpc error: code = NotFound desc = {problem}"
+    async def _pull_failed(self, name: str, problem: str, seconds: float) -> None:
         self.host.event("Normal", "Pulling", f'Pulling image "{name}"', self.name)
         self.host.event("Warning", "Failed", f'Failed to pull image "{name}": {problem}', self.name)
         self.host.event("Warning", "Failed", "Error: ErrImagePull", self.name)
@@ -304,7 +303,7 @@ class Container:
         def failed(problem: str) -> None:
             self.host.event("Warning", "Unhealthy", f"{kind.capitalize()} probe failed: {problem}", self.name)
 
-        await probes.repeat(probe, target, verdict, failed)
+        await probes.repeat(probe, target, verdict, failed, lambda: self.host.probe_asked(self.name, kind))
 
     def _set_ready(self, ready: bool) -> None:
         if self.record.ready != ready:

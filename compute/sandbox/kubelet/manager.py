@@ -172,10 +172,10 @@ class KubeletManager:
 
     # --- what pods ask
 
-    def fault(self, fault: str, pod: Pod, **more: str) -> bool:
-        """Whether a fault of that name is set for this pod; it counts down."""
+    def fault(self, fault: str, pod: Pod, **more: str) -> Doc | None:
+        """The fault of that name if it is set for this pod; it counts down."""
         where = {"cluster": pod.cluster, "namespace": pod.namespace, "pod": pod.name}
-        return self._faults.take(fault, **where, **more) is not None
+        return self._faults.take(fault, **where, **more)
 
     async def image(self, name: str) -> Image | None:
         """The image of that name, or None when this cluster does not know it."""
@@ -186,8 +186,10 @@ class KubeletManager:
         return image
 
     def event(self, cluster: str, doc: Doc, type_: str, reason: str, message: str, container: str = "") -> None:
-        """Record an Event of the kubelet."""
-        self.store.event(cluster, doc, type_, reason, message, "kubelet")
+        """Record an Event of the kubelet about a pod, or one of its containers."""
+        inits = [each["name"] for each in doc["spec"].get("initContainers") or []]
+        path = f"spec.{'initContainers' if container in inits else 'containers'}{{{container}}}" if container else ""
+        self.store.event(cluster, doc, type_, reason, message, "kubelet", path)
 
     # --- what the API asks
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from compute.sandbox.kube import quantity
 from compute.sandbox.kube.errors import ApiError
 from compute.sandbox.kube.times import stamp
-from compute.sandbox.kubelet import environment, probes, volumes
+from compute.sandbox.kubelet import disk, environment, probes, pulling, volumes
 from compute.sandbox.kubelet import status as statuses
 from compute.sandbox.kubelet.addresses import NoAddress
 from compute.sandbox.kubelet.container import Container, Image
 from compute.sandbox.kubelet.environment import ConfigError
 from compute.sandbox.kubelet.status import Record
+from compute.sandbox.kubelet.waiting import cancel
 
 if TYPE_CHECKING:
     from compute.sandbox.kubelet.manager import KubeletManager
@@ -30,6 +31,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROTATE_AT = 0.8
 _RETRY_SECONDS = 5
 _LEAST_GRACE = 2.0
+_NEVER = 10.0**9
 
 
 class Pod:
@@ -130,7 +132,7 @@ class Pod:
         try:
             if not self._over() and not self._deleting.is_set():
                 work = asyncio.ensure_future(self._keep_working())
-                await self._deleted_or_too_late()
+                await self._deleted_or_put_out()
             else:
                 await self._deleting.wait()
             await self._end(work)
@@ -144,20 +146,38 @@ class Pod:
     def _over(self) -> bool:
         return (self.doc.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
-    async def _deleted_or_too_late(self) -> None:
-        seconds = self.doc["spec"].get("activeDeadlineSeconds")
+    async def _deleted_or_put_out(self) -> None:
+        deleted = asyncio.ensure_future(self._deleting.wait())
+        ends = [asyncio.ensure_future(end) for end in (self._too_late(), self._too_full())]
         try:
-            await asyncio.wait_for(self._deleting.wait(), seconds)
-        except TimeoutError:
-            if not self._over():
-                await self._too_late(float(self.doc["spec"].get("terminationGracePeriodSeconds", 30)))
-            await self._deleting.wait()
+            await asyncio.wait({deleted, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            grace = next((end.result() for end in ends if end.done()), None)
+            if grace is not None and self._verdict is not None and not self._over():
+                await self._stop_all(grace)
+                self.publish()
+            await deleted
+        finally:
+            await cancel([deleted, *ends])
 
-    async def _too_late(self, grace: float) -> None:
+    async def _too_late(self) -> float:
+        """When its deadline is over; how long it may take to end then."""
+        seconds = self.doc["spec"].get("activeDeadlineSeconds")
+        await asyncio.sleep(_NEVER if seconds is None else float(seconds))
         self._verdict = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
         self.event("Normal", "DeadlineExceeded", self._verdict[1])
-        await self._stop_all(grace)
-        self.publish()
+        return float(self.doc["spec"].get("terminationGracePeriodSeconds", 30))
+
+    async def _too_full(self) -> float:
+        """When it has more on its node's disk than it may; how long it may take to end then."""
+        while disk.is_limited(self.doc["spec"]):
+            await asyncio.sleep(disk.SECONDS)
+            why = None if self._over() else await asyncio.to_thread(disk.exceeded, self.doc["spec"], self.folder)
+            if why is not None:
+                self._verdict = ("Evicted", why)
+                self.event("Warning", "Evicted", why)
+                return disk.GRACE_SECONDS
+        await asyncio.sleep(_NEVER)
+        raise AssertionError("never ends")
 
     async def _stop_all(self, grace: float) -> bool:
         """Sidecars outlive the others, and end in the reverse order of their start in what is left of the grace."""
@@ -338,7 +358,7 @@ class Pod:
             records = [[c.record for c in group] for group in (self.inits, self.mains)]
             doc["status"] = statuses.build(doc, self.now(), self.ip, self._host_ip(), *records)
             if self._verdict is not None:
-                doc["status"] |= {"phase": "Failed", "reason": self._verdict[0], "message": self._verdict[1]}
+                doc["status"] = statuses.put_out(doc["status"], *self._verdict, self.now())
 
         stored = self.kubelet.store.mutate(self.cluster, "pods", self.namespace, self.name, edit, subresource="status")
         if stored is not None and stored["metadata"]["uid"] == self.uid:
@@ -360,15 +380,20 @@ class Pod:
         named = {port["name"]: port["containerPort"] for port in container.get("ports") or [] if "name" in port}
         return probes.Target(self.ip, named, run, self.kubelet.session)
 
-    async def image(self, name: str) -> Image | None:
-        """The known image of that name, unless a fault says that it cannot be pulled."""
-        if self.kubelet.fault("kube.image_pull", self, image=name):
-            return None
-        return await self.kubelet.image(name)
+    async def image(self, name: str) -> Image | str:
+        """The known image of that name, or the words of a runtime that cannot pull it."""
+        asked = self.kubelet.fault("kube.image_pull", self, image=name)
+        found = None if asked else await self.kubelet.image(name)
+        return found or pulling.problem(name, str((asked or {}).get("why", "not_found")))
 
     def crash_asked(self, container: str) -> bool:
         """Whether a fault asks this container to crash now."""
-        return self.kubelet.fault("kube.crash", self, container=container)
+        return self.kubelet.fault("kube.crash", self, container=container) is not None
+
+    def probe_asked(self, container: str, probe: str) -> str | None:
+        """What a fault lets this container's probe (startup, readiness, liveness) fail with."""
+        asked = self.kubelet.fault("kube.probe", self, container=container, probe=probe)
+        return None if asked is None else str(asked.get("message", "HTTP probe failed with statuscode: 503"))
 
     def memory(self) -> list[tuple[Container, float]]:
         """Its containers with a memory limit, and the limit in bytes."""

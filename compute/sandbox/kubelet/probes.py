@@ -106,12 +106,16 @@ async def repeat(
     target: Target,
     verdict: Callable[[bool, str], None],
     failed: Callable[[str], None],
+    asked: Callable[[], str | None] = lambda: None,
 ) -> None:
-    """Probe for ever: `failed` for each failure, `verdict` each time that the thresholds are met."""
+    """Probe for ever: `failed` for each failure, `verdict` each time that the thresholds are met.
+
+    `asked`: what a fault lets it fail with now.
+    """
     await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
     counter = Counter(probe)
     while True:
-        problem = await check(probe, target)
+        problem = asked() or await check(probe, target)
         if problem is not None:
             failed(problem)
         decided = counter.add(problem is None)

@@ -133,6 +133,15 @@ def conditions(now: str, before: list[Doc], state: str, inits: list[Record], mai
     ])  # fmt: skip
 
 
+def put_out(status: Doc, reason: str, message: str, now: str) -> Doc:
+    """The status of a pod that its kubelet ended."""
+    rows = status["conditions"]
+    if reason == "Evicted" and not any(row["type"] == "DisruptionTarget" for row in rows):
+        row = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message}
+        rows = [*rows, {**row, "lastProbeTime": None, "lastTransitionTime": now}]
+    return {**status, "phase": "Failed", "reason": reason, "message": message, "conditions": rows}
+
+
 def build(pod: Doc, now: str, ip: str, host_ip: str, inits: list[Record], mains: list[Record]) -> Doc:
     """The whole `status` of a pod that is on a node."""
     before = pod.get("status") or {}

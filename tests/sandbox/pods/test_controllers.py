@@ -145,6 +145,9 @@ async def test_a_pod_that_fits_nowhere_stays_pending_in_the_real_words_and_start
         "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
         "3 No preemption victims found for incoming pod."
     ]
+    (event,) = world.store.list(CLUSTER, "events", where=lambda event: event["reason"] == "FailedScheduling")
+    # As a real scheduler, which writes events of the newer kind.
+    assert (event["eventTime"][-8:-7], event["lastTimestamp"], event["action"]) == (".", None, "Scheduling")
     condition = world.get("pods", "big")["status"]["conditions"][0]
     assert (condition["type"], condition["status"], condition["reason"]) == ("PodScheduled", "False", "Unschedulable")
     await world.clusters.set_nodes(CLUSTER, [node(0), node(1), node(2), node(3, 8)])
@@ -343,6 +346,7 @@ async def test_a_lost_node_loses_its_pods_after_five_minutes_and_they_come_up_el
     await until(lambda: [p for p in world.ready(app="web") if p["spec"]["nodeName"] == "node-1"])
     old = world.get("pods", first["metadata"]["name"])
     assert old["metadata"]["deletionTimestamp"]
+    assert "DeletionByTaintManager" in {row.get("reason") for row in old["status"]["conditions"]}
     world.clusters.set_node_ready(CLUSTER, "node-0", True)
     await until(lambda: world.get("pods", first["metadata"]["name"]) is None)
     assert "taints" not in world.store.get(CLUSTER, "nodes", None, "node-0")["spec"]
@@ -366,6 +370,19 @@ async def test_the_status_of_a_quota_shows_what_is_used(world: World) -> None:
     await until(lambda: len(world.ready(app="web")) == 2)
     used = {"pods": "2", "requests.cpu": "500m", "limits.memory": "256Mi", "count/deployments.apps": "1"}
     await until(lambda: world.get("resourcequotas", "q")["status"]["used"] == used)
+
+
+async def test_a_policy_that_refuses_pods_is_said_by_set_and_deployment_until_it_lets_them(world: World) -> None:
+    world.faults.set("kube.admission", {"webhook": "rules.example", "message": "no GPUs on Fridays"})
+    world.make("deployments", deployment("web"))
+    await until(lambda: reason(world, "web", "ReplicaFailure"))
+    said = 'admission webhook "rules.example" denied the request: no GPUs on Fridays'
+    rows = {row["type"]: row.get("message") for row in status(world, "web")["conditions"]}
+    assert (rows["ReplicaFailure"], world.pods()) == (said, [])
+    assert world.events("FailedCreate") == [f"Error creating: {said}"]
+    world.faults.clear("kube.admission")
+    await until(lambda: settled(world, "web", 1))
+    assert reason(world, "web", "ReplicaFailure") is None
 
 
 async def test_a_replica_is_available_only_after_its_minimum_time(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 from podworld import CLUSTER, PORTS, READY, World, container, deployment, is_ready, pod, until
 
 from compute.sandbox.kube.errors import ApiError
+from compute.sandbox.kubelet import disk
 
 
 def alive(pid: int) -> bool:
@@ -399,11 +400,46 @@ async def test_a_fault_makes_an_image_unknown_and_a_container_crash(world: World
     world.faults.set("kube.image_pull", {"pod": "web"})
     world.make("pods", pod("web"))
     await until(lambda: state(world, "web")["state"].get("waiting", {}).get("reason") == "ErrImagePull")
+    world.faults.set("kube.image_pull", {"pod": "web", "why": "denied"})
+    await until(lambda: "401 Unauthorized" in str(state(world, "web")["state"]))
     world.faults.clear("kube.image_pull")
     await until(lambda: world.ready(app="web"))
     world.faults.set("kube.crash", {"pod": "other"})
     world.make("pods", pod("other"))
     await until(lambda: state(world, "other")["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff")
+
+
+async def test_a_fault_lets_a_probe_fail_with_given_words_and_its_events_name_the_container(world: World) -> None:
+    world.faults.set("kube.probe", {"pod": "web", "probe": "readiness", "message": "HTTP probe failed: gone"})
+    world.make("pods", pod("web", container(ports=PORTS, readinessProbe=READY)))
+    await until(lambda: "Readiness probe failed: HTTP probe failed: gone" in world.events("Unhealthy"))
+    assert not world.ready(app="web")
+    found = world.store.list(CLUSTER, "events", where=lambda event: event["reason"] in ("Started", "Unhealthy"))
+    assert {event["involvedObject"]["fieldPath"] for event in found} == {"spec.containers{main}"}
+    world.faults.clear("kube.probe")
+    await until(lambda: world.ready(app="web"))
+
+
+async def test_a_pod_that_writes_more_than_its_empty_dir_may_hold_is_evicted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "SECONDS", 0.2)
+    code = "import time; open('scratch/big', 'wb').write(bytes(3 * 2**20)); time.sleep(60)"
+    mounts = {"volumeMounts": [{"name": "scratch", "mountPath": "/srv/app/scratch"}]}
+    for name, limit in (("big", "2Mi"), ("small", "8Mi")):
+        volumes = [{"name": "scratch", "emptyDir": {"sizeLimit": limit}}]
+        world.make("pods", pod(name, container(code, **mounts), volumes=volumes))
+    await until(lambda: world.get("pods", "big")["status"]["phase"] == "Failed")
+    status = world.get("pods", "big")["status"]
+    assert (status["reason"], status["message"]) == (
+        "Evicted", 'Usage of EmptyDir volume "scratch" exceeds the limit "2Mi". ',
+    )  # fmt: skip
+    assert {row["reason"] for row in status["conditions"] if row["type"] == "DisruptionTarget"} == {
+        "TerminationByKubelet"
+    }
+    await until(lambda: not world.pids("big"))
+    assert world.events("Evicted") == [status["message"]]
+    assert is_ready(world.get("pods", "small"))
 
 
 async def test_a_pod_cannot_read_the_state_of_the_sandbox_or_another_pod(world: World) -> None:
