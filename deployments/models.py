@@ -100,6 +100,8 @@ class Deployment(models.Model):
     state = models.CharField(max_length=13, choices=DeploymentState.choices, default=DeploymentState.TRANSITIONING)
     reason = models.TextField(blank=True)
     evidence = models.TextField(blank=True, help_text="What proves the reason: the end of a log, or events.")
+    fix = models.TextField(blank=True, help_text="What to do about the reason.")
+    is_reason_observed = models.BooleanField(default=False, help_text="Seen while it ran; it goes when all is well.")
     revision = models.PositiveIntegerField(default=0, help_text="The number that is wanted now.")
     serving_revision = models.PositiveIntegerField(default=0, help_text="The newest number that was ready; 0: none.")
     wanted_replicas = models.PositiveIntegerField(default=1)

@@ -16,6 +16,7 @@ from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
 from compute import queries as compute
+from deployments import diagnose, manifests
 from deployments import queries as deployments
 from endpoints import counters, traffic
 from endpoints.counters import Tally
@@ -225,7 +226,7 @@ def logs(
 
 
 def events(*, endpoint: Endpoint) -> list[dict[str, Any]]:
-    """What the cluster says about the replicas of an endpoint, newest first."""
+    """What the cluster says about the replicas of an endpoint and what makes them, newest first."""
     cluster = compute.open_cluster(endpoint.compute_target)
     result = []
     for row in endpoint.versions.all():
@@ -234,21 +235,22 @@ def events(*, endpoint: Endpoint) -> list[dict[str, Any]]:
             "Pod", namespace=deployment.namespace, selector=f"slipway.dev/deployment={deployment.pk}"
         )
         names = {pod["metadata"]["name"] for pod in pods}
+        above = manifests.workload_name(deployment)
         for event in cluster.observe("Event", namespace=deployment.namespace):
-            if event["involvedObject"].get("name") in names:
+            if event["involvedObject"].get("name") in names or diagnose.is_of_workload(event, above):
                 result.append(_event(event, row.name))
     return sorted(result, key=lambda event: str(event["at"]), reverse=True)
 
 
 def _event(event: dict[str, Any], version: str) -> dict[str, Any]:
     return {
-        "at": event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp"),
+        "at": diagnose.moment(event),
         "version": version,
         "object": event["involvedObject"].get("name"),
         "type": event.get("type"),
         "reason": event.get("reason"),
         "message": event.get("message"),
-        "count": event.get("count", 1),
+        "count": (event.get("series") or {}).get("count") or event.get("count") or 1,
     }
 
 

@@ -107,8 +107,9 @@ def _revise(deployment: Deployment, spec: DeploymentSpec, actor: User, comment: 
     before = deployment.revision
     deployment.revision = row.number
     if deployment.state != DeploymentState.HEALTHY:  # while the old revision serves, it is healthy
-        deployment.state, deployment.reason, deployment.evidence = DeploymentState.TRANSITIONING, "", ""
-    deployment.save(update_fields=["revision", "state", "reason", "evidence"])
+        deployment.state, deployment.is_reason_observed = DeploymentState.TRANSITIONING, False
+        deployment.reason = deployment.evidence = deployment.fix = ""
+    deployment.save(update_fields=["revision", "state", "reason", "evidence", "fix", "is_reason_observed"])
     after = {"revision": row.number, "models": [str(model) for model in spec.models], "comment": comment}
     audit.record(action="deployment.revised", on=deployment, actor=actor, before={"revision": before}, after=after)
     return row

@@ -14,8 +14,9 @@ from compute import fit, placed
 from compute import queries as compute
 from deployments import diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
-from deployments.diagnose import Trouble
 from deployments.models import Collecting, Deployment, Revision
+from deployments.steps import why
+from deployments.steps.why import Finding
 from deployments.types import DeploymentState
 from portal.models import Operation
 from portal.problems import Conflict, Problem
@@ -25,10 +26,8 @@ from portal.types import OperationState, Wait
 if TYPE_CHECKING:
     from compute.cluster import Cluster
 
+NO_TROUBLE: dict[str, Any] = {"reason": "", "evidence": "", "fix": "", "is_reason_observed": False}
 KINDS = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret")
-UNSCHEDULABLE_SECONDS = 15
-AUTOSCALER_SECONDS = 600
-EVIDENCE = 4000
 
 
 class DeploymentFailed(Problem):
@@ -149,29 +148,16 @@ def await_replicas(op: Operation) -> Wait | None:
     if ready >= wanted:
         Deployment.objects.filter(pk=row.pk).update(ready_replicas=ready)
         return None
-    _check(op, cluster, row, pods)
-    return Wait(0.5, diagnose.progress(wanted, pods))
+    note, finding = why.judged(op, cluster, row.namespace, pods, found[0], grows=_grows(op, row))
+    if finding is not None:
+        raise _failure(cluster, row, finding, op.input["revision"])
+    return Wait(0.5, diagnose.progress(wanted, pods, note))
 
 
-def _check(op: Operation, cluster: Cluster, row: Deployment, pods: list[dict[str, Any]]) -> None:
-    trouble = diagnose.trouble(pods)
-    if trouble is None:
-        op.memo.pop("unschedulable_since", None)
-        return
-    if trouble.state == DeploymentState.UNSCHEDULABLE and not _waited(op, row):
-        return
-    evidence, text = _evidence(cluster, row, trouble, op.input["revision"])
-    kind = Unschedulable if trouble.state == DeploymentState.UNSCHEDULABLE else DeploymentFailed
-    raise kind(text, evidence=evidence, pod=trouble.pod, reason=trouble.reason)
-
-
-def _waited(op: Operation, row: Deployment) -> bool:
-    """Room may come: old replicas end, and a cluster autoscaler adds nodes."""
-    now = timezone.now().timestamp()
-    since = op.memo.setdefault("unschedulable_since", now)
+def _grows(op: Operation, row: Deployment) -> bool:
+    """Whether a cluster autoscaler may add a node that the revision's replicas go to."""
     pool = _pool_name(row, queries.revision_of(deployment=row, number=op.input["revision"]))
-    grows = placed.grows(target=row.compute_target, pool=pool)
-    return bool(now - since >= (AUTOSCALER_SECONDS if grows else UNSCHEDULABLE_SECONDS))
+    return placed.grows(target=row.compute_target, pool=pool)
 
 
 def _pool_name(row: Deployment, revision: Revision) -> str:
@@ -183,21 +169,16 @@ def _pool_name(row: Deployment, revision: Revision) -> str:
     return pool.name if pool else config.node_pool
 
 
-def _evidence(cluster: Cluster, row: Deployment, trouble: Trouble, number: int) -> tuple[str, str]:
-    """The end of the log that proves it, or the pod's events; and the sentence with what was raised."""
-    log = ""
-    if trouble.container:
-        log = cluster.logs(row.namespace, trouble.pod, trouble.container, tail=200, previous=trouble.previous)
-    if log:
-        cause = diagnose.last_cause(log)
-        return log[-EVIDENCE:], f"{trouble.text} {cause}".strip()
-    evidence = diagnose.events_text(cluster.observe("Event", namespace=row.namespace), trouble.pod)[-EVIDENCE:]
-    if trouble.state != DeploymentState.UNSCHEDULABLE:
-        return evidence, trouble.text
+def _failure(cluster: Cluster, row: Deployment, finding: Finding, number: int) -> DeploymentFailed:
+    """The failure as people see it; one for want of room says how much there is."""
+    found, text = finding.trouble, finding.trouble.text
+    told = {"evidence": finding.evidence, "fix": found.fix, "pod": found.pod, "reason": found.reason}
+    if found.state != DeploymentState.UNSCHEDULABLE:
+        return DeploymentFailed(text, **told)
     pool = _pool_name(row, queries.revision_of(deployment=row, number=number))
     nodes = fit.nodes(cluster.observe("Node"), cluster.observe("Pod"))
     where = f"It goes to the node pool {pool}. " if pool else ""
-    return evidence, f"{trouble.text} {where}{fit.room(fit.of_pool(nodes, pool) if pool else nodes)}".strip()
+    return Unschedulable(f"{text} {where}{fit.room(fit.of_pool(nodes, pool) if pool else nodes)}".strip(), **told)
 
 
 def restore_workload(op: Operation) -> Wait | None:
@@ -234,12 +215,7 @@ def settle_deployment(op: Operation) -> None:
     if row is None or row.state == DeploymentState.DELETING:
         return
     if op.state == OperationState.SUCCEEDED:
-        facts = {
-            "state": DeploymentState.HEALTHY,
-            "serving_revision": op.input["revision"],
-            "reason": "",
-            "evidence": "",
-        }
+        facts = {"state": DeploymentState.HEALTHY, "serving_revision": op.input["revision"], **NO_TROUBLE}
     else:
         facts = _failed(row, op)
     Deployment.objects.filter(pk=row.pk).update(**facts)
@@ -247,7 +223,8 @@ def settle_deployment(op: Operation) -> None:
 
 def _failed(row: Deployment, op: Operation) -> dict[str, Any]:
     error = op.error or {}
-    facts = {"reason": str(error.get("detail") or "It was stopped."), "evidence": str(error.get("evidence") or "")}
+    told = {name: str(error.get(name) or "") for name in ("evidence", "fix")}
+    facts = {**NO_TROUBLE, "reason": str(error.get("detail") or "It was stopped."), **told}
     if row.serving_revision:
         facts["reason"] = f"The change to revision {op.input['revision']} failed: {facts['reason']}"
         alive = row.ready_replicas > 0

@@ -129,6 +129,8 @@ class VersionOut(Shape):
     p95_ms = serializers.FloatField(allow_null=True)
     state = serializers.CharField()
     reason = serializers.CharField()
+    evidence = serializers.CharField(help_text="What proves the reason: the end of a log, or events.")
+    fix = serializers.CharField(help_text="What to do about the reason.")
     note = serializers.CharField()
     revision = serializers.IntegerField()
     wanted_replicas = serializers.IntegerField()

@@ -56,6 +56,8 @@ def _version(row: queries.VersionRow) -> dict[str, Any]:
         "p95_ms": row.observed.p95_ms,
         "state": deployment.state,
         "reason": deployment.reason,
+        "evidence": deployment.evidence,
+        "fix": deployment.fix,
         "note": row.note,
         "revision": deployment.revision,
         "wanted_replicas": deployment.wanted_replicas,

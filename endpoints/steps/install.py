@@ -10,16 +10,23 @@ from django.utils import timezone
 
 from compute import queries as compute
 from compute.steps.reaching import reached
+from deployments.steps import why
 from endpoints import gateway as builder
 from endpoints import keys
 from endpoints.models import Endpoint, Gateway
 from endpoints.steps import entrance, picture, publish
 from endpoints.types import GatewayState
 from portal.models import Operation
+from portal.problems import Problem
 from portal.types import Wait
 
 if TYPE_CHECKING:
     from compute.cluster import Cluster
+
+
+class GatewayFailed(Problem):
+    status, code, title = 422, "gateway_failed", "The gateway did not get ready"
+
 
 BEFORE = ("Namespace", "ServiceAccount", "Role", "RoleBinding")
 PUBLISHED = tuple(builder.HOLDERS.values())
@@ -57,7 +64,23 @@ def _is_there(cluster: Cluster, row: Gateway) -> bool:
 def await_gateway(op: Operation) -> Wait | None:
     """Wait for a ready gateway pod and the address of its load balancer, and note where scoring is."""
     target = publish.target_of(op)
-    return gateway_is_up(compute.open_cluster(target), publish.gateway_of(target))
+    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    wait = gateway_is_up(cluster, row)
+    if wait is not None and not publish.pods(cluster, row):
+        return Wait(wait.seconds, f"{wait.note}. {_why_not(op, cluster, row)}".removesuffix(". "))
+    return wait
+
+
+def _why_not(op: Operation, cluster: Cluster, row: Gateway) -> str:
+    """What keeps the gateway's pods from getting ready. Raises GatewayFailed when that will not pass by itself."""
+    home = publish.namespace(row)
+    found = cluster.observe("Deployment", namespace=home, name=builder.COMPONENT)
+    note, finding = why.judged(op, cluster, home, publish.all_pods(cluster, row), found[0] if found else None)
+    if finding is None:
+        return note
+    told = finding.trouble
+    text = f"The gateway of {row.compute_target.name} does not start. {told.text}"
+    raise GatewayFailed(text, evidence=finding.evidence, fix=told.fix, pod=told.pod, reason=told.reason)
 
 
 def gateway_is_up(cluster: Cluster, row: Gateway) -> Wait | None:

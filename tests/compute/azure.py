@@ -475,6 +475,8 @@ class KubeDoor(Door):
         azure = self.azure
         if fault := azure.take("kube"):
             return self.answer(*fault)
+        if inside.endswith("/log") and (fault := azure.take("log")):
+            return self.answer(*fault)
         if inside == "/version":
             return self.answer(200, {"gitVersion": azure.kube_version})
         if inside == "/api/v1/namespaces/kube-system" and azure.cluster_uid:

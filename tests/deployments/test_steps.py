@@ -75,6 +75,12 @@ def crash(code: int = 3, container: str = "server") -> dict[str, Any]:
     return {"containerStatuses": [{"name": container, "restartCount": 3, "state": state, "lastState": last}]}
 
 
+def pass_time(op: Operation, seconds: float) -> None:
+    """As if an operation had waited for so long."""
+    known = op.memo["_why"]
+    known |= {"since": known["since"] - seconds, "at": known["at"] - seconds}
+
+
 def test_applying_twice_keeps_the_token_and_the_objects(azure: Azure, deployment: Deployment) -> None:
     steps.apply_workload(job(deployment))
     first = dict(azure.objects)
@@ -130,17 +136,21 @@ def test_what_does_not_fit_is_unschedulable_with_the_numbers_after_a_while(
     put_pod(azure, deployment, "a", {"phase": "Pending", "conditions": [condition]})
     event = {"type": "Warning", "reason": "FailedScheduling", "message": message}
     azure.objects[place(deployment, "events", "e")] = {"metadata": {}, "involvedObject": {"name": "a"}, **event}
-    assert steps.await_replicas(op) is not None
-    op.memo["unschedulable_since"] -= 60
+    waiting = steps.await_replicas(op)
+    assert waiting is not None
+    assert f"fits on no node: {message}" in waiting.note
+    pass_time(op, 60)
     with pytest.raises(steps.DeploymentFailed, match="3 Insufficient cpu") as caught:
         steps.await_replicas(op)
     assert caught.value.detail.endswith("The most that one node has free: CPU 3.86 (sys-0), memory in GiB 12 (sys-0).")
     assert caught.value.extras["evidence"] == f"Warning FailedScheduling: {message}"
+    assert "containerResourceRequirements.cpu" in caught.value.extras["fix"]
     op.state, op.error = OperationState.FAILED, caught.value.as_dict()
     steps.settle_deployment(op)
     deployment.refresh_from_db()
     assert deployment.state == DeploymentState.UNSCHEDULABLE
     assert "3 Insufficient cpu" in deployment.reason
+    assert deployment.fix == caught.value.extras["fix"]
 
 
 def test_a_failed_update_applies_what_served_before(
@@ -195,14 +205,54 @@ def test_removing_takes_everything_and_the_token(azure: Azure, deployment: Deplo
 def test_health_follows_the_pods_once_the_operation_is_over(azure: Azure, deployment: Deployment) -> None:
     Deployment.objects.update(state=DeploymentState.HEALTHY)
     put_pod(azure, deployment, "a", crash(1))
+    azure.objects[place(deployment, "pods", "a/log")] = b"no such file\n"  # type: ignore[assignment]
     steps.observe_target(deployment.compute_target_id)
     deployment.refresh_from_db()
     assert deployment.state == DeploymentState.UNHEALTHY
     assert "exit code 1" in deployment.reason
+    assert (deployment.evidence, bool(deployment.fix)) == ("no such file\n", True)
+    put_pod(azure, deployment, "a", READY)
+    put_pod(azure, deployment, "b", READY)
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert (deployment.state, deployment.ready_replicas) == (DeploymentState.HEALTHY, 2)
+    assert (deployment.reason, deployment.evidence, deployment.fix) == ("", "", "")
+
+
+def test_a_service_that_lost_some_replicas_serves_on_and_says_why_until_all_are_back(
+    azure: Azure, deployment: Deployment
+) -> None:
+    Deployment.objects.update(state=DeploymentState.HEALTHY, wanted_replicas=2)
+    put_pod(azure, deployment, "a", READY)
+    put_pod(azure, deployment, "b", crash(137))
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert deployment.state == DeploymentState.HEALTHY
+    assert "ended by SIGKILL" in deployment.reason
+    put_pod(azure, deployment, "b", {"phase": "Pending"})
+    steps.observe_target(deployment.compute_target_id)
+    deployment.refresh_from_db()
+    assert deployment.reason == ""
+
+
+def test_what_a_failed_change_left_to_say_stays_while_the_old_revision_is_well(
+    azure: Azure, deployment: Deployment
+) -> None:
+    said = "The change to revision 2 failed: It broke."
+    Deployment.objects.update(state=DeploymentState.HEALTHY, wanted_replicas=1, reason=said)
     put_pod(azure, deployment, "a", READY)
     steps.observe_target(deployment.compute_target_id)
     deployment.refresh_from_db()
-    assert (deployment.state, deployment.ready_replicas, deployment.reason) == (DeploymentState.HEALTHY, 1, "")
+    assert deployment.reason == said
+
+
+def test_a_log_that_a_lost_node_keeps_to_itself_hides_no_trouble(azure: Azure, deployment: Deployment) -> None:
+    op = job(deployment)
+    steps.apply_workload(op)
+    put_pod(azure, deployment, "a", crash())
+    azure.fail("log", (502, {"message": "dial tcp 10.224.0.5:10250: i/o timeout"}))
+    with pytest.raises(steps.DeploymentFailed, match="init\\(\\) failed; it ended 4 times."):
+        steps.await_replicas(op)
 
 
 def test_what_a_missing_cluster_served_is_shown_as_lost_until_it_comes_back(
@@ -319,7 +369,8 @@ def test_what_fits_is_counted_on_the_nodes_of_the_pool_only(
     steps.apply_workload(op)
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
     put_pod(azure, row, "a", {"phase": "Pending", "conditions": [condition]})
-    op.memo["unschedulable_since"] = timezone.now().timestamp() - 60
+    steps.await_replicas(op)
+    pass_time(op, 60)
     with pytest.raises(steps.DeploymentFailed) as caught:
         steps.await_replicas(op)
     assert "It goes to the node pool gpu1." in caught.value.detail
@@ -336,9 +387,9 @@ def test_a_pool_that_grows_by_itself_is_waited_for(
     steps.apply_workload(op)
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/4 nodes"}
     put_pod(azure, row, "a", {"phase": "Pending", "conditions": [condition]})
-    op.memo["unschedulable_since"] = timezone.now().timestamp() - 60
-    assert steps.await_replicas(op) is not None
-    op.memo["unschedulable_since"] -= 600
+    for seconds in (60, 600):
+        assert steps.await_replicas(op) is not None
+        pass_time(op, seconds)
     with pytest.raises(steps.DeploymentFailed):
         steps.await_replicas(op)
 

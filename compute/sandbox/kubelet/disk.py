@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +13,22 @@ from compute.sandbox.kube import quantity
 Doc = dict[str, Any]
 SECONDS = 10.0  # how often a kubelet looks
 GRACE_SECONDS = 1.0
+NEVER = 10.0**9
 EPHEMERAL = "ephemeral-storage"
 
 
-def is_limited(spec: Doc) -> bool:
+def _is_limited(spec: Doc) -> bool:
     """Whether anything of the pod has a limit on disk."""
     return bool(_folders(spec) or any(_limit(each) for each in spec["containers"]))
+
+
+async def until_exceeded(spec: Doc, folder: Path) -> str:
+    """Which limit the pod is over, once it is over one."""
+    while True:
+        await asyncio.sleep(SECONDS if _is_limited(spec) else NEVER)
+        why = await asyncio.to_thread(exceeded, spec, folder)
+        if why is not None:
+            return why
 
 
 def exceeded(spec: Doc, folder: Path) -> str | None:

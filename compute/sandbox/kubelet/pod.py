@@ -31,7 +31,6 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ROTATE_AT = 0.8
 _RETRY_SECONDS = 5
 _LEAST_GRACE = 2.0
-_NEVER = 10.0**9
 
 
 class Pod:
@@ -162,22 +161,16 @@ class Pod:
     async def _too_late(self) -> float:
         """When its deadline is over; how long it may take to end then."""
         seconds = self.doc["spec"].get("activeDeadlineSeconds")
-        await asyncio.sleep(_NEVER if seconds is None else float(seconds))
+        await asyncio.sleep(disk.NEVER if seconds is None else float(seconds))
         self._verdict = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
         self.event("Normal", "DeadlineExceeded", self._verdict[1])
         return float(self.doc["spec"].get("terminationGracePeriodSeconds", 30))
 
     async def _too_full(self) -> float:
         """When it has more on its node's disk than it may; how long it may take to end then."""
-        while disk.is_limited(self.doc["spec"]):
-            await asyncio.sleep(disk.SECONDS)
-            why = None if self._over() else await asyncio.to_thread(disk.exceeded, self.doc["spec"], self.folder)
-            if why is not None:
-                self._verdict = ("Evicted", why)
-                self.event("Warning", "Evicted", why)
-                return disk.GRACE_SECONDS
-        await asyncio.sleep(_NEVER)
-        raise AssertionError("never ends")
+        self._verdict = ("Evicted", await disk.until_exceeded(self.doc["spec"], self.folder))
+        self.event("Warning", *self._verdict)
+        return disk.GRACE_SECONDS
 
     async def _stop_all(self, grace: float) -> bool:
         """Sidecars outlive the others, and end in the reverse order of their start in what is left of the grace."""

@@ -111,7 +111,7 @@ class Api:
 
 def _reason(operation: dict[str, Any]) -> str:
     error = operation.get("error") or {}
-    words = [str(error.get(name)) for name in ("detail", "evidence") if error.get(name)]
+    words = [str(error.get(name)) for name in ("detail", "fix", "evidence") if error.get(name)]
     return "\n".join(words) or operation["note"] or "no reason given"
 
 

@@ -111,9 +111,9 @@ def test_a_change_is_followed_to_its_end_and_each_note_is_told_once(far: str) ->
 
 
 def test_an_operation_that_fails_stops_the_demo_with_its_reason(far: str) -> None:
-    error = {"detail": "init() raised ValueError", "evidence": "line 3"}
+    error = {"detail": "init() raised ValueError", "evidence": "line 3", "fix": "Mend it."}
     Far.states = [{"kind": "endpoint.create", "target": "demo", "state": "Failed", "note": "", "error": error}]
-    with pytest.raises(Stop, match=r"endpoint\.create of demo ended Failed: init\(\) raised ValueError\nline 3"):
+    with pytest.raises(Stop, match=r"init\(\) raised ValueError\nMend it\.\nline 3"):
         api(far).do("PATCH", "endpoints/demo/", {})
 
 
