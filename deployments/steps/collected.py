@@ -21,6 +21,7 @@ from deployments import collected
 from deployments.models import CollectedDay, CollectedPart, CollectingReplica
 from portal import audit
 from portal.models import Workspace
+from portal.problems import Problem
 
 log = structlog.get_logger(__name__)
 WORK_SECONDS = 40.0  # of one task, well below its limit
@@ -63,7 +64,7 @@ def remove_forgotten() -> Iterator[None]:
     for row in rows.order_by("pk"):
         try:
             collected.remove_all(collected.folder_of(row))
-        except OSError as error:
+        except (OSError, Problem) as error:
             log.warning("collected_not_removed", day=row.pk, error=str(error))
         else:
             row.delete()
@@ -81,7 +82,7 @@ def merge() -> Iterator[None]:
     for row in rows.filter(over | Q(small__gt=MANY)).order_by("pk"):
         try:
             _merge(row)
-        except OSError as error:
+        except (OSError, Problem) as error:
             log.warning("collected_not_merged", day=row.pk, error=str(error))
         yield
 
@@ -117,7 +118,7 @@ def remove_replaced() -> Iterator[None]:
     for row in rows[:1000]:
         try:
             collected.storage().delete(row.path)
-        except OSError as error:
+        except (OSError, Problem) as error:
             log.warning("collected_not_removed", part=row.pk, error=str(error))
         else:
             row.delete()

@@ -352,6 +352,29 @@ def test_small_parts_of_a_day_that_is_over_become_one_and_no_line_is_lost_or_dou
     assert len(list(place.rglob("*.jsonl"))) == 1
 
 
+def test_a_part_that_no_row_knows_goes_with_its_day(row: Deployment, artifact_folder: Any) -> None:
+    bring(row, "a")
+    day = CollectedDay.objects.select_related("workspace").get()
+    collected.save(f"{collected.folder_of(day)}/stored-before-the-process-was-killed.jsonl", b"{}")
+    CollectedDay.objects.update(forgotten_at=timezone.now() - timedelta(minutes=2))
+    steps.tidy()
+    assert not CollectedDay.objects.exists()
+    assert not [path for path in (artifact_folder.parent / "collected").rglob("*") if path.is_file()]
+
+
+def test_a_store_that_does_not_delete_is_asked_again(row: Deployment, settings: Any, tmp_path: Any) -> None:
+    bring(row, "a")
+    before = settings.STORAGES
+    CollectedDay.objects.update(forgotten_at=timezone.now() - timedelta(minutes=2))
+    (tmp_path / "file").touch()
+    use(settings, FullDisk, tmp_path / "file")
+    steps.tidy()
+    assert CollectedDay.objects.count() == 1
+    settings.STORAGES = before
+    steps.tidy()
+    assert not CollectedDay.objects.exists()
+
+
 def test_a_part_that_the_store_has_lost_breaks_the_download_instead_of_being_left_out(row: Deployment) -> None:
     bring(row, "a")
     path = CollectedPart.objects.get().path
