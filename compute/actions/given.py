@@ -33,7 +33,7 @@ def compute_target_attach_given(
     """
     options.check_name(name)
     gateway = options.gateway_of({"gateway_service": gateway_service, "gateway_address": gateway_address})
-    place = targets.region_of(region or workspace.region)
+    place = region.strip() or targets.region_of(workspace.region)
     targets.check_server_free(workspace, given)
     targets.check_free(workspace, name, place)
     target = targets.insert(

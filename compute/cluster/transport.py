@@ -150,14 +150,25 @@ def _client(access: Access, place: outbound.Place) -> Any:
         no_proxy="*" if place.is_loopback else None,
     )
     api = ApiClient(settings)
-    if access.certificate:
-        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _context(access)
+    api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _context(access)
     return api
 
 
 def _context(access: Access) -> ssl.SSLContext:
-    """A TLS context with the client certificate; OpenSSL reads files only, so they live for this call."""
+    """A TLS context that trusts the CA alone, with the client certificate if there is one.
+
+    From Python 3.13 on the default refuses CAs without key identifiers, as many clusters have made for themselves.
+    """
     context = ssl.create_default_context(cadata=access.ca or None)
+    if access.ca:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if access.certificate:
+        _sign_in(context, access)
+    return context
+
+
+def _sign_in(context: ssl.SSLContext, access: Access) -> None:
+    """Load the client certificate; OpenSSL reads files only, so they live for this call."""
     with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
         certificate, key = Path(folder, "cert"), Path(folder, "key")
         certificate.write_bytes(access.certificate)
@@ -166,4 +177,3 @@ def _context(access: Access) -> ssl.SSLContext:
             context.load_cert_chain(certificate, key)
         except (ssl.SSLError, OSError):
             raise BadKubeconfig("The client certificate and key of the kubeconfig do not fit.") from None
-    return context

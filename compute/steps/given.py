@@ -54,7 +54,7 @@ def given_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Findin
     """All findings about an attach by kubeconfig: our own rules first, then what the cluster says. At most 15 s."""
     rules: list[Problem] = []
     given = wish["given"]
-    region = actions.region_of(wish.get("region") or workspace.region)
+    region = str(wish.get("region") or "").strip() or actions.region_of(workspace.region)
     checks.attempt(rules, lambda: options.check_name(wish["name"]))
     checks.attempt(rules, lambda: actions.check_free(workspace, wish["name"], region))
     checks.attempt(rules, lambda: actions.check_server_free(workspace, given))

@@ -84,7 +84,7 @@ def test_any_kubernetes_is_attached_and_shows_its_nodes_and_version(call, edge, 
     target = attach(call, edge, run_all, region="plant 4")
     assert (target.state, target.reason, target.platform, target.is_attached) == ("Succeeded", "", "Kubernetes", True)
     assert (target.node_count, target.total_vcpus, target.vcpus, target.memory_gb) == (3, 16, 8, 16)
-    assert (target.cluster_uid, target.cluster_name, target.region) == (UID, "c", "plant4")
+    assert (target.cluster_uid, target.cluster_name, target.region) == (UID, "c", "plant 4")
     shown = call("reader", "get", ONE).data
     assert (shown["platform"], shown["cluster_id"], shown["total_vcpus"]) == ("Kubernetes", "", 16)
     assert shown["observed"]["kubernetes_version"] == "v1.31.4+k3s1"
