@@ -36,6 +36,7 @@ class Admin:
             web.delete("/sandbox/faults", guard(self.clear_fault)),
             web.get("/sandbox/state", guard(self.state)),
             web.post("/sandbox/clusters/{cluster}/nodes/{node}/{state:lost|back}", guard(self.node)),
+            web.put("/sandbox/images/{name:.+}", guard(self.put_image)),
             web.get("/sandbox/principals", guard(self.principals)),
             web.put("/sandbox/principals/{client_id}", guard(self.put_principal)),
             web.delete("/sandbox/principals/{client_id}", guard(self.delete_principal)),
@@ -88,6 +89,13 @@ class Admin:
         """Clear one fault, or all."""
         self._sandbox.faults.clear(request.match_info.get("name"))
         return await self.faults(request)
+
+    async def put_image(self, request: web.Request) -> web.Response:
+        """A copy of a known image in a registry that asks for a login: of, username, password."""
+        asked: Any = json.loads(await request.read() or b"{}")
+        name = request.match_info["name"]
+        self._sandbox.images.put_private(name, str(asked["of"]), str(asked["username"]), str(asked["password"]))
+        return web.json_response({"name": name, "of": asked["of"]})
 
     async def principals(self, request: web.Request) -> web.Response:
         """The service principals, without secrets, and their tenant."""

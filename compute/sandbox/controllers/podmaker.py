@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute.sandbox.controllers.base import Doc, owner_reference
-from compute.sandbox.kube import admission, quota
+from compute.sandbox.kube import admission, podsecurity, quota
 from compute.sandbox.kube.copying import clone
 from compute.sandbox.kube.errors import forbidden
 from compute.sandbox.kube.kinds import KINDS
@@ -15,7 +15,7 @@ _LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def create(store: Store, cluster: str, owner: Doc) -> Doc:
-    """Make one pod of the owner's template. ApiError when the namespace or a quota does not let it."""
+    """Make one pod of the owner's template. ApiError when the namespace, Pod Security or a quota does not let it."""
     template, meta = clone(owner["spec"]["template"]), owner["metadata"]
     namespace = store.get(cluster, "namespaces", None, meta["namespace"]) or {}
     if (namespace.get("status") or {}).get("phase") == "Terminating":
@@ -33,6 +33,7 @@ def create(store: Store, cluster: str, owner: Doc) -> Doc:
         "spec": admit(template["spec"]),
     }  # fmt: skip
     admission.admit_pod(store, cluster, pod)
+    podsecurity.check_pod(namespace, pod)
     quota.check(store, cluster, KINDS["pods"], pod)
     pod["status"] = {"phase": "Pending", "qosClass": qos_class(pod["spec"])}
     return store.create(cluster, "pods", pod)

@@ -50,8 +50,8 @@ class Quotas(Controller):
                 key.cluster, "services", key.namespace, lambda item: bool(item["spec"].get("type") == "LoadBalancer")
             )
             return Decimal(len(found))
-        kind, _, resource = name.rpartition(".")
-        return sum((_asked(pod, kind or "requests", resource) for pod in self._pods(key)), Decimal(0))
+        kind, _, resource = name.partition(".") if name.startswith(("requests.", "limits.")) else ("requests", "", name)
+        return sum((_asked(pod, kind, resource) for pod in self._pods(key)), Decimal(0))
 
     def _pods(self, key: Key) -> list[Doc]:
         return self.store.list(key.cluster, "pods", key.namespace, lambda pod: not is_over(pod))

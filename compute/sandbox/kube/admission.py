@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compute.sandbox.kube import addresses, quota
+from compute.sandbox.kube import addresses, podsecurity, quota
 from compute.sandbox.kube.call import Call
 from compute.sandbox.kube.copying import clone
 from compute.sandbox.kube.errors import forbidden, not_found
@@ -117,12 +117,32 @@ def _tolerations(pod: Json) -> None:
 
 
 def check_new(call: Call, obj: Json) -> None:
-    """Quotas on a valid new object. 403 `exceeded quota`."""
+    """Pod Security and quotas on a valid new object. 403 `violates PodSecurity`, `exceeded quota`."""
+    if call.kind.resource == "pods":
+        podsecurity.check_pod(_home(call, obj), obj)
+    _warn(call, obj)
     quota.check(call.store, call.cluster, call.kind, obj)
+
+
+def _home(call: Call, obj: Json) -> Json | None:
+    found: Json | None = call.store.get(call.cluster, "namespaces", None, obj["metadata"]["namespace"])
+    return found
+
+
+def _warn(call: Call, obj: Json) -> None:
+    """What a namespace says of pods that it would like otherwise, and of templates of them."""
+    if call.kind.resource not in ("pods", "deployments"):
+        return
+    spec = obj["spec"] if call.kind.resource == "pods" else obj["spec"]["template"]["spec"]
+    text = podsecurity.warning(_home(call, obj), spec)
+    if text:
+        call.warnings.append(text)
 
 
 def check_update(call: Call, old: Json, new: Json) -> None:
     """Quotas do not bind updates of the kinds that we have; ending namespaces take changes."""
+    if old.get("spec") != new.get("spec"):
+        _warn(call, new)
     if call.kind.resource == "namespaces" and old["spec"].get("finalizers") != new["spec"].get("finalizers"):
         new["spec"] = clone(old["spec"])
 

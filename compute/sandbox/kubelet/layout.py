@@ -12,6 +12,7 @@ from compute.sandbox.kubelet.environment import ConfigError
 
 Doc = dict[str, Any]
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+TEMPORARY = "/tmp"  # noqa: S108 - a path in containers; here it is what TMPDIR names
 
 
 class Place:
@@ -33,11 +34,15 @@ class Place:
         """Make the folders new, with a link for each mount. ConfigError for a mount that cannot be mapped."""
         self._check()
         for folder in (self.home, self.temporary, self.base / "root", self.base / "var"):
+            if folder.is_symlink():  # a volume at its place; the volume stays
+                folder.unlink()
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         for path, mount in sorted(self._mounts.items()):
             link = self._link(path)
             link.parent.mkdir(parents=True, exist_ok=True)
+            if link == self.temporary:
+                link.rmdir()
             if link.is_symlink():
                 link.unlink()
             link.symlink_to(self._target(mount))
@@ -52,8 +57,11 @@ class Place:
 
     def writable(self) -> list[str]:
         """Folders that the container may change."""
-        own = [self.home, self.temporary, self.base / "root"]
+        own = [] if self._is_read_only() else [self.home, self.temporary, self.base / "root"]
         return [str(path) for path in (*own, *(self._folder(m) for m in self._all() if self._writable(m)))]
+
+    def _is_read_only(self) -> bool:
+        return bool((self._container.get("securityContext") or {}).get("readOnlyRootFilesystem"))
 
     def _all(self) -> list[Doc]:
         return [*self._mounts.values(), *([self._cwd_mount] if self._cwd_mount else [])]
@@ -61,7 +69,7 @@ class Place:
     def _check(self) -> None:
         for path in self._mounts:
             below = path.is_relative_to(self.working_dir) and self._container.get("workingDir")
-            if not below and str(path) != SERVICE_ACCOUNT:
+            if not below and str(path) not in (SERVICE_ACCOUNT, TEMPORARY):
                 where = self._container.get("workingDir") or "not set"
                 raise ConfigError(
                     f"mountPath {path} of container {self._container['name']} is not below its workingDir ({where}): "

@@ -177,6 +177,11 @@ class KubeletManager:
         where = {"cluster": pod.cluster, "namespace": pod.namespace, "pod": pod.name}
         return self._faults.take(fault, **where, **more)
 
+    def login(self, name: str) -> tuple[str, str] | None:
+        """What the registry of an image asks for, None for a public one."""
+        found: tuple[str, str] | None = self._images.login(name)
+        return found
+
     async def image(self, name: str) -> Image | None:
         """The image of that name, or None when this cluster does not know it."""
         found = self._images.resolve(name)

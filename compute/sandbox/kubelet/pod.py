@@ -19,6 +19,7 @@ from compute.sandbox.kubelet import status as statuses
 from compute.sandbox.kubelet.addresses import NoAddress
 from compute.sandbox.kubelet.container import Container, Image
 from compute.sandbox.kubelet.environment import ConfigError
+from compute.sandbox.kubelet.logins import logins
 from compute.sandbox.kubelet.status import Record
 from compute.sandbox.kubelet.waiting import cancel
 
@@ -376,8 +377,16 @@ class Pod:
     async def image(self, name: str) -> Image | str:
         """The known image of that name, or the words of a runtime that cannot pull it."""
         asked = self.kubelet.fault("kube.image_pull", self, image=name)
-        found = None if asked else await self.kubelet.image(name)
-        return found or pulling.problem(name, str((asked or {}).get("why", "not_found")))
+        denied = self._is_denied(name)
+        found = None if asked or denied else await self.kubelet.image(name)
+        return found or pulling.problem(name, str((asked or {}).get("why", "denied" if denied else "not_found")))
+
+    def _is_denied(self, name: str) -> bool:
+        """Whether the image's registry asks for a login that the pod's pull secrets do not have."""
+        wanted = self.kubelet.login(name)
+        secrets = [str(row.get("name")) for row in self.doc["spec"].get("imagePullSecrets") or []]
+        found = [self._lookup("secrets", each) for each in secrets]
+        return wanted is not None and wanted not in [pair for each in found if each for pair in logins(each, name)]
 
     def crash_asked(self, container: str) -> bool:
         """Whether a fault asks this container to crash now."""

@@ -14,6 +14,7 @@ from compute.sandbox.registry.closing import close_to_others
 from compute.sandbox.settings import Settings
 
 _TABLE = "registry_images"
+_PRIVATE = "registry_private"
 _BASE_NAMES = ("slipway/inference-base:1",)
 
 
@@ -27,12 +28,13 @@ class ImageInfo:
 
 
 class Images:
-    """Built images by reference, and the two that are always there."""
+    """Built images by reference, the two that are always there, and copies in registries that ask for a login."""
 
     def __init__(self, settings: Settings, db: Db) -> None:
         self._settings, self._db = settings, db
         self.folder = settings.images
         self._docs = db.all(_TABLE)
+        self._private = db.all(_PRIVATE)
 
     def prepare(self) -> None:
         """Make the inference base if it is missing: a bare Python. Raises CalledProcessError."""
@@ -51,9 +53,23 @@ class Images:
             return ImageInfo(self.folder / "inference-base/bin", _digest("inference-base" + sys.version))
         if name in self._settings.envoy_images:
             return ImageInfo(self._settings.envoy.parent, _digest("envoy" + str(self._settings.envoy.stat().st_size)))
+        if name in self._private:
+            return self.resolve(self._private[name]["of"])
         doc = self._docs.get(name)
         path = self.folder / doc["folder"] / "bin" if doc else None
         return ImageInfo(path, doc["digest"]) if doc and path and path.exists() else None
+
+    def login(self, name: str) -> tuple[str, str] | None:
+        """User and password that its registry asks for, None for an image that is public."""
+        doc = self._private.get(name)
+        return (doc["username"], doc["password"]) if doc else None
+
+    def put_private(self, name: str, of: str, username: str, password: str) -> None:
+        """An image in somebody's registry, which asks for a login; it is a copy of one that is known."""
+        if name == of or self.resolve(of) is None:
+            raise ValueError(f"there is no image {of} to copy")
+        self._private[name] = {"of": of, "username": username, "password": password}
+        self._db.put(_PRIVATE, name, self._private[name])
 
     def add(self, repository: str, tag: str, folder: str, digest: str) -> None:
         """Know a built image by its tag and by its digest."""

@@ -74,6 +74,7 @@ def test_other_immutable_fields_cannot_change(http, namespace):
     assert "cannot change roleRef" in rebound.json()["message"]
 
 
+OUTSIDE = {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/8"]}
 SMALL: list[tuple[str, str, Json, str]] = [
     (
         "api/v1", "secrets", {"data": {"a": "not base64!"}},
@@ -93,6 +94,35 @@ SMALL: list[tuple[str, str, Json, str]] = [
     (
         "api/v1", "resourcequotas", {"spec": {"hard": {"bananas": "3"}}},
         "must be a standard resource for quota",
+    ),
+    (
+        "apis/policy/v1", "poddisruptionbudgets",
+        {"spec": {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "Never"}},
+        'Unsupported value: "Never": supported values: "AlwaysAllow", "IfHealthyBudget"',
+    ),
+    (
+        "apis/networking.k8s.io/v1", "networkpolicies",
+        {"spec": {"podSelector": {}, "egress": [{"to": [{"ipBlock": OUTSIDE}]}]}},
+        "spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/8\": must be a strict subset of `cidr`",
+    ),
+    (
+        "apis/networking.k8s.io/v1", "networkpolicies",
+        {"spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80, "protocol": "HTTP"}]}]}},
+        'spec.ingress[0].ports[0].protocol: Unsupported value: "HTTP": supported values: "SCTP", "TCP", "UDP"',
+    ),
+    (
+        "apis/networking.k8s.io/v1", "networkpolicies",
+        {"spec": {"podSelector": {}, "ingress": [{"ports": [{"port": 80, "endPort": 79}]}]}},
+        "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`",
+    ),
+    (
+        "apis/networking.k8s.io/v1", "networkpolicies",
+        {"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/99"}}]}]}},
+        "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+    ),
+    (
+        "api/v1", "secrets", {"type": "kubernetes.io/dockerconfigjson", "data": {}},
+        "data[.dockerconfigjson]: Required value",
     ),
     (
         "apis/rbac.authorization.k8s.io/v1", "roles", {"rules": [{"resources": ["pods"], "apiGroups": [""]}]},
@@ -132,6 +162,79 @@ def test_a_pod_needs_its_service_account_and_its_priority_class(http, namespace)
     )
     answer = http("POST", path, {"metadata": {"name": "p"}, "spec": {**spec, "priorityClassName": "ghost"}})
     assert answer.json()["message"] == 'pods "p" is forbidden: no PriorityClass with name ghost was found'
+
+
+STRICT = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+SAFE: Json = {
+    "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [{
+        "name": "a", "image": "b:1",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }],
+}  # fmt: skip
+UNSAFE: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    (
+        "more rights",
+        {},
+        {"allowPrivilegeEscalation": True},
+        'allowPrivilegeEscalation != false (container "a" must set securityContext.allowPrivilegeEscalation=false)',
+    ),
+    (
+        "capabilities",
+        {},
+        {"capabilities": {"drop": ["NET_RAW"]}},
+        'unrestricted capabilities (container "a" must set securityContext.capabilities.drop=["ALL"])',
+    ),
+    (
+        "one more capability",
+        {},
+        {"capabilities": {"drop": ["ALL"], "add": ["SYS_TIME"]}},
+        'unrestricted capabilities (container "a" must not include "SYS_TIME" in securityContext.capabilities.add)',
+    ),
+    (
+        "perhaps root",
+        {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+        {},
+        'runAsNonRoot != true (pod or container "a" must set securityContext.runAsNonRoot=true)',
+    ),
+    ("root", {}, {"runAsUser": 0}, 'runAsUser=0 (container "a" must not set runAsUser=0)'),
+    (
+        "every system call",
+        {"securityContext": {"runAsNonRoot": True}},
+        {},
+        'seccompProfile (pod or container "a" must set securityContext.seccompProfile.type to "RuntimeDefault" or '
+        '"Localhost")',
+    ),
+    ("the node's network", {"hostNetwork": True}, {}, "host namespaces (hostNetwork=true)"),
+]
+
+
+@pytest.mark.parametrize(("spec", "context", "words"), [row[1:] for row in UNSAFE], ids=[row[0] for row in UNSAFE])
+def test_a_restricted_namespace_refuses_a_pod_with_more_rights(http, namespace, spec, context, words):
+    http("PATCH", f"api/v1/namespaces/{namespace}", {"metadata": {"labels": STRICT}}, "application/merge-patch+json")
+    body = {**copy.deepcopy(SAFE), **spec}
+    body["containers"][0]["securityContext"] |= context
+    answer = http("POST", f"api/v1/namespaces/{namespace}/pods", {"metadata": {"name": "p"}, "spec": body})
+    assert (answer.status_code, answer.json()["message"]) == (
+        403, f'pods "p" is forbidden: violates PodSecurity "restricted:latest": {words}',
+    )  # fmt: skip
+
+
+def test_a_restricted_namespace_takes_safe_pods_and_warns_of_deployments_that_are_not(http, namespace):
+    http("PATCH", f"api/v1/namespaces/{namespace}", {"metadata": {"labels": STRICT}}, "application/merge-patch+json")
+    _made(http, f"api/v1/namespaces/{namespace}/pods", {"metadata": {"name": "p"}, "spec": SAFE})
+    answer = http("POST", f"apis/apps/v1/namespaces/{namespace}/deployments", GOOD)
+    assert answer.status_code == 201
+    assert 'would violate PodSecurity \\"restricted:latest\\": allowPrivilegeEscalation' in answer.headers["Warning"]
+
+
+def test_a_level_that_does_not_exist_is_refused(http, namespace):
+    labels = {"pod-security.kubernetes.io/enforce": "strict", "pod-security.kubernetes.io/warn-version": "1.30"}
+    path = f"api/v1/namespaces/{namespace}"
+    answer = http("PATCH", path, {"metadata": {"labels": labels}}, "application/merge-patch+json")
+    assert answer.status_code == 422
+    assert 'Invalid value: "strict": must be one of privileged, baseline, restricted' in answer.json()["message"]
+    assert 'Invalid value: "1.30": must be "latest" or "v1.x"' in answer.json()["message"]
 
 
 def test_a_quota_binds_creation(http, namespace):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from compute.sandbox.kube.validation.names import SUBDOMAIN_TEXT
+
 Json = dict[str, Any]
 Edit = Callable[[Json], Any]
 GOOD: Json = {
@@ -22,6 +24,10 @@ GOOD: Json = {
 }
 SPEC = "spec.template.spec"
 FIRST = f"{SPEC}.containers[0]"
+SPREAD: Json = {
+    "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
+    "labelSelector": {"matchLabels": {"app": "web"}},
+}  # fmt: skip
 
 
 def pod(obj: Json) -> Json:
@@ -174,6 +180,112 @@ INVALID: list[tuple[str, Edit, str, str]] = [
         lambda o: pod(o).update(terminationGracePeriodSeconds=-5),
         f"{SPEC}.terminationGracePeriodSeconds",
         "Invalid value: -5: must be greater than or equal to 0",
+    ),
+    (
+        "a privileged container without a way to more rights",
+        lambda o: main(o).update(securityContext={"privileged": True, "allowPrivilegeEscalation": False}),
+        f"{FIRST}.securityContext",
+        'Invalid value: {"privileged":true,"allowPrivilegeEscalation":false}: cannot set `allowPrivilegeEscalation` to '
+        "false and `privileged` to true",
+    ),
+    (
+        "a negative user",
+        lambda o: pod(o).update(securityContext={"runAsUser": -1}),
+        f"{SPEC}.securityContext.runAsUser",
+        "Invalid value: -1: must be between 0 and 2147483647, inclusive",
+    ),
+    (
+        "a seccomp profile that does not exist",
+        lambda o: pod(o).update(securityContext={"seccompProfile": {"type": "Strict"}}),
+        f"{SPEC}.securityContext.seccompProfile.type",
+        'Unsupported value: "Strict": supported values: "Localhost", "RuntimeDefault", "Unconfined"',
+    ),
+    (
+        "a local seccomp profile without its file",
+        lambda o: main(o).update(securityContext={"seccompProfile": {"type": "Localhost"}}),
+        f"{FIRST}.securityContext.seccompProfile.localhostProfile",
+        "Required value: must be set when seccomp type is Localhost",
+    ),
+    (
+        "a way of changing owners that does not exist",
+        lambda o: pod(o).update(securityContext={"fsGroupChangePolicy": "Never"}),
+        f"{SPEC}.securityContext.fsGroupChangePolicy",
+        'Unsupported value: "Never": supported values: "Always", "OnRootMismatch"',
+    ),
+    (
+        "a spread of skew 0",
+        lambda o: pod(o).update(topologySpreadConstraints=[{**SPREAD, "maxSkew": 0}]),
+        f"{SPEC}.topologySpreadConstraints[0].maxSkew",
+        "Invalid value: 0: must be greater than zero",
+    ),
+    (
+        "a spread that does not say what else",
+        lambda o: pod(o).update(topologySpreadConstraints=[{**SPREAD, "whenUnsatisfiable": "Maybe"}]),
+        f"{SPEC}.topologySpreadConstraints[0].whenUnsatisfiable",
+        'Unsupported value: "Maybe": supported values: "DoNotSchedule", "ScheduleAnyway"',
+    ),
+    (
+        "two spreads over the same",
+        lambda o: pod(o).update(topologySpreadConstraints=[SPREAD, SPREAD]),
+        f"{SPEC}.topologySpreadConstraints[1].{{topologyKey, whenUnsatisfiable}}",
+        'Duplicate value: "{zone, ScheduleAnyway}"',
+    ),
+    (
+        "a spread by a label that its selector has",
+        lambda o: pod(o).update(topologySpreadConstraints=[{**SPREAD, "matchLabelKeys": ["app"]}]),
+        f"{SPEC}.topologySpreadConstraints[0].matchLabelKeys[0]",
+        'Invalid value: "app": exists in both matchLabelKeys and labelSelector',
+    ),
+    (
+        "a pull secret without a name",
+        lambda o: pod(o).update(imagePullSecrets=[{}]),
+        f"{SPEC}.imagePullSecrets[0].name",
+        "Required value",
+    ),
+    (
+        "a sleep that is longer than the grace",
+        lambda o: main(o).update(lifecycle={"preStop": {"sleep": {"seconds": 31}}}),
+        f"{FIRST}.lifecycle.preStop.sleep",
+        "Invalid value: 31: must be greater than 0 and less than terminationGracePeriodSeconds (30)",
+    ),
+    (
+        "a grace of a readiness probe",
+        lambda o: main(o).update(readinessProbe={"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 5}),
+        f"{FIRST}.readinessProbe.terminationGracePeriodSeconds",
+        "Invalid value: 5: must not be set for readinessProbes",
+    ),
+    (
+        "a mount path with a colon",
+        lambda o: (
+            pod(o).update(volumes=[{"name": "a", "emptyDir": {}}]),
+            main(o).update(volumeMounts=[{"name": "a", "mountPath": "/x:y"}]),
+        ),
+        f"{FIRST}.volumeMounts[0].mountPath",
+        "Invalid value: \"/x:y\": must not contain ':'",
+    ),
+    (
+        "a GPU asked for without a limit",
+        lambda o: main(o).update(resources={"requests": {"nvidia.com/gpu": "1"}}),
+        f"{FIRST}.resources.limits",
+        "Required value: Limit must be set for non overcommitable resources: nvidia.com/gpu",
+    ),
+    (
+        "half a GPU",
+        lambda o: main(o).update(resources={"limits": {"nvidia.com/gpu": "500m"}}),
+        f"{FIRST}.resources.limits[nvidia.com/gpu]",
+        'Invalid value: "500m": must be an integer',
+    ),
+    (
+        "a toleration of everything with a value",
+        lambda o: pod(o).update(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+        f"{SPEC}.tolerations[0].operator",
+        "Invalid value: \"b\": value must be empty when `operator` is 'Exists'",
+    ),
+    (
+        "a priority class that is no name",
+        lambda o: pod(o).update(priorityClassName="Not A Name"),
+        f"{SPEC}.priorityClassName",
+        f'Invalid value: "Not A Name": {SUBDOMAIN_TEXT}',
     ),
 ]
 

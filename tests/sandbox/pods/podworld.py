@@ -50,7 +50,7 @@ class Image:
 
 
 class Images:
-    """One image, `python:1`: the interpreter of the tests."""
+    """One image, `python:1`: the interpreter of the tests; and the same where a login is asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._bin = folder / "python" / "bin"
@@ -59,7 +59,10 @@ class Images:
             (self._bin / "python").symlink_to(os.path.realpath(sys.executable))
 
     def resolve(self, name: str) -> Image | None:
-        return Image(self._bin) if name == "python:1" else None
+        return Image(self._bin) if name in ("python:1", "r.example.com/python:1") else None
+
+    def login(self, name: str) -> tuple[str, str] | None:
+        return ("robot", "pa55") if name.startswith("r.example.com/") else None
 
 
 class World:

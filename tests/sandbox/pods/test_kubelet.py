@@ -1,6 +1,7 @@
 """Pods as processes: what a kubelet does with them."""
 
 import asyncio
+import base64
 import json
 import os
 import urllib.request
@@ -11,7 +12,7 @@ import pytest
 from podworld import CLUSTER, PORTS, READY, World, container, deployment, is_ready, pod, until
 
 from compute.sandbox.kube.errors import ApiError
-from compute.sandbox.kubelet import disk
+from compute.sandbox.kubelet import confine, disk
 
 
 def alive(pid: int) -> bool:
@@ -295,6 +296,53 @@ async def test_an_unknown_image_is_err_image_pull_and_then_image_pull_back_off(w
     assert world.events("BackOff") == ['Back-off pulling image "nobody/nothing:1"']
     with pytest.raises(ApiError, match="is waiting to start: trying and failing to pull image"):
         await world.log("lost")
+
+
+async def test_an_image_that_is_not_public_is_pulled_with_the_login_of_its_own_registry(world: World) -> None:
+    private = container(image="r.example.com/python:1", command=["python", "-c", "import time; time.sleep(60)"])
+    for name, server, user in (("right", "r.example.com", "robot"), ("wrong", "r.example.com", "other"),
+                               ("elsewhere", "s.example.com", "robot")):  # fmt: skip
+        entry = {"auth": base64.b64encode(f"{user}:pa55".encode()).decode()}
+        text = base64.b64encode(json.dumps({"auths": {server: entry}}).encode()).decode()
+        data = {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": text}}
+        world.make("secrets", {"metadata": {"name": name}, **data})
+        world.make("pods", pod(name, private, imagePullSecrets=[{"name": name}]))
+    world.make("pods", pod("bare", private))
+    await until(lambda: "running" in state(world, "right")["state"])
+    for name in ("wrong", "elsewhere", "bare"):
+        await until(lambda name=name: "Pull" in state(world, name)["state"].get("waiting", {}).get("reason", ""))
+        assert "failed to authorize" in state(world, name)["state"]["waiting"]["message"]
+
+
+WRITES = """
+import os, time
+def can(path):
+    try:
+        open(path, "w").close()
+    except OSError:
+        return False
+    return True
+print(can("here"), can(os.path.join(os.environ["TMPDIR"], "there")), can("data/x"), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not confine.landlock_abi(), reason="needs Landlock")
+async def test_a_read_only_root_lets_a_container_write_to_its_volumes_only(world: World) -> None:
+    mounts = [{"name": "t", "mountPath": "/tmp"}, {"name": "d", "mountPath": "/srv/app/data"}]  # noqa: S108
+    volumes = [{"name": "t", "emptyDir": {}}, {"name": "d", "emptyDir": {}}]
+    locked = container(WRITES, volumeMounts=mounts, securityContext={"readOnlyRootFilesystem": True})
+    world.make("pods", pod("locked", locked, volumes=volumes))
+    world.make("pods", pod("open", container(WRITES, volumeMounts=mounts[1:]), volumes=volumes[1:]))
+    for name, words in (("locked", "False True True"), ("open", "True True True")):
+        await until(lambda name=name: "running" in state(world, name)["state"])
+        assert await asyncio.wait_for(_first_line(world, name), 10) == words
+
+
+async def _first_line(world: World, name: str) -> str:
+    while not (text := await world.log(name)):
+        await asyncio.sleep(0.05)
+    return text.splitlines()[0]
 
 
 async def test_a_program_that_is_not_in_the_image_is_a_start_error(world: World) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from compute.sandbox.kube import podsecurity
 from compute.sandbox.kube.validation import config, deployments, meta, pods, podupdates, policy, required, services
 from compute.sandbox.kube.validation.causes import Causes, refuse
 
@@ -16,6 +17,7 @@ UpdateCheck = Callable[[Causes, Json, Json], None]
 NEW: dict[str, Check] = {
     "configmaps": config.check_config_map,
     "deployments": deployments.check,
+    "namespaces": lambda causes, obj: podsecurity.check_labels(causes, obj["metadata"].get("labels") or {}),
     "networkpolicies": policy.check_network_policy,
     "poddisruptionbudgets": policy.check_budget,
     "pods": lambda causes, obj: pods.check(causes, "spec", obj["spec"]),

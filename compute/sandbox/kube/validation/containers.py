@@ -144,6 +144,8 @@ def _mounts(causes: Causes, path: str, rows: list[Json], volumes: set[str]) -> N
             causes.not_found(f"{here}.name", row["name"])
         if not row.get("mountPath"):
             causes.required(f"{here}.mountPath")
+        elif ":" in row["mountPath"]:
+            causes.invalid(f"{here}.mountPath", row["mountPath"], "must not contain ':'")
         elif row["mountPath"] in seen:
             causes.invalid(f"{here}.mountPath", row["mountPath"], "must be unique")
         seen.add(row.get("mountPath", ""))
@@ -158,6 +160,9 @@ def _probe(causes: Causes, path: str, probe: Json, name: str) -> None:
     _handler(causes, path, probe, HANDLERS)
     for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
         names.at_least(causes, f"{path}.{field}", probe.get(field))
+    if name == "readinessProbe" and "terminationGracePeriodSeconds" in probe:
+        where = f"{path}.terminationGracePeriodSeconds"
+        causes.invalid(where, probe["terminationGracePeriodSeconds"], "must not be set for readinessProbes")
     if name != "readinessProbe" and probe["successThreshold"] != 1:
         causes.invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compute.sandbox.kube.validation import containers, names, volumes
+from compute.sandbox.kube.validation import containers, names, security, volumes
 from compute.sandbox.kube.validation.causes import Causes
 
 Json = dict[str, Any]
@@ -21,11 +21,14 @@ def check(causes: Causes, path: str, spec: Json) -> None:
         for index, item in enumerate(spec.get(group, [])):
             here = f"{path}.{group}[{index}]"
             containers.check(causes, here, item, volume_names, initial=group == "initContainers")
+            security.check_container(causes, here, item)
+            security.check_sleep(causes, here, item, spec["terminationGracePeriodSeconds"])
             if item.get("name") in seen and item.get("name"):
                 causes.duplicate(f"{here}.name", item["name"])
             seen.add(item.get("name", ""))
     _policies(causes, path, spec)
     _placement(causes, path, spec)
+    security.check_pod(causes, path, spec)
 
 
 def _policies(causes: Causes, path: str, spec: Json) -> None:

@@ -11,6 +11,7 @@ from compute.sandbox.kube.validation.deployments import int_or_percent
 Json = dict[str, Any]
 HIGHEST = 1_000_000_000
 RESERVED = "system-"
+PROTOCOLS = ("SCTP", "TCP", "UDP")
 RBAC = "rbac.authorization.k8s.io"
 QUOTA_NAMES = (
     "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage", "limits.cpu",
@@ -29,6 +30,9 @@ def check_budget(causes: Causes, obj: Json) -> None:
         if field in spec:
             int_or_percent(causes, f"spec.{field}", spec[field])
     names.selector(causes, "spec.selector", spec.get("selector"))
+    broken, known = spec.get("unhealthyPodEvictionPolicy", ""), ("AlwaysAllow", "IfHealthyBudget")
+    if broken and broken not in known:
+        causes.unsupported("spec.unhealthyPodEvictionPolicy", broken, known)
 
 
 def check_network_policy(causes: Causes, obj: Json) -> None:
@@ -43,8 +47,21 @@ def check_network_policy(causes: Causes, obj: Json) -> None:
             for place, peer in enumerate(rule.get(peers, [])):
                 _peer(causes, f"spec.{side}[{index}].{peers}[{place}]", peer)
             for place, row in enumerate(rule.get("ports", [])):
-                if "port" in row:
-                    names.port_or_name(causes, f"spec.{side}[{index}].ports[{place}].port", row["port"])
+                _policy_port(causes, f"spec.{side}[{index}].ports[{place}]", row)
+
+
+def _policy_port(causes: Causes, path: str, row: Json) -> None:
+    if "port" in row:
+        names.port_or_name(causes, f"{path}.port", row["port"])
+    if row.get("protocol", "TCP") not in PROTOCOLS:
+        causes.unsupported(f"{path}.protocol", row["protocol"], PROTOCOLS)
+    last = row.get("endPort")
+    if last is None:
+        return
+    if not isinstance(row.get("port"), int):
+        causes.required(f"{path}.port", "must be specified when `endPort` is specified")
+    elif last < row["port"]:
+        causes.invalid(f"{path}.endPort", last, "must be greater than or equal to `port`")
 
 
 def _peer(causes: Causes, path: str, peer: Json) -> None:
@@ -55,11 +72,26 @@ def _peer(causes: Causes, path: str, peer: Json) -> None:
         return
     if len(peer) > 1:
         causes.forbidden(path, "may not specify both ipBlock and another peer")
+    whole = _network(causes, f"{path}.ipBlock.cidr", block.get("cidr", ""))
+    for index, text in enumerate(block.get("except", [])):
+        part = _network(causes, f"{path}.ipBlock.except[{index}]", text)
+        if whole is None or part is None:
+            continue
+        inside = whole.version == part.version and part.subnet_of(whole) and part.prefixlen > whole.prefixlen
+        if not inside:
+            causes.invalid(f"{path}.ipBlock.except[{index}]", text, "must be a strict subset of `cidr`")
+
+
+def _network(causes: Causes, path: str, text: str) -> Any:
+    """The block of addresses, or None after a word about it."""
+    if not text:
+        causes.required(path)
+        return None
     try:
-        ipaddress.ip_network(block.get("cidr", ""), strict=False)
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-        causes.invalid(f"{path}.ipBlock.cidr", block.get("cidr", ""), why)
+        causes.invalid(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+        return None
 
 
 def check_quota(causes: Causes, obj: Json) -> None:

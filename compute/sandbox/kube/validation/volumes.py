@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from compute.sandbox.kube import quantity
 from compute.sandbox.kube.validation import names
 from compute.sandbox.kube.validation.causes import Causes
 
@@ -37,6 +38,8 @@ def _volume(causes: Causes, path: str, row: Json) -> None:
             causes.forbidden(f"{path}.{key}", NOT_HERE)
     for extra in given[1:]:
         causes.forbidden(f"{path}.{extra}", "may not specify more than 1 volume type")
+    if quantity.parse((row.get("emptyDir") or {}).get("sizeLimit", "0")) < 0:
+        causes.forbidden(f"{path}.emptyDir.sizeLimit", "SizeLimit field must be a valid resource quantity")
     if "configMap" in row:
         _keyed(causes, f"{path}.configMap", row["configMap"], "name")
     if "secret" in row:
