@@ -17,10 +17,19 @@ def clean(text: str, most: int) -> str:
 
 
 def workspace_namespace(slug: str, workspace_id: int) -> str:
-    """The namespace of a workspace's workloads, unless they name another; no other workspace has it."""
-    return f"slipway-{clean(slug, 40)}-{workspace_id}"
+    """The namespace of a workspace's workloads, unless they name another; no other workspace or gateway has it."""
+    label = clean(slug, 38)
+    return f"slipway-{f'w-{label}' if label.startswith('gw-') else label}-{workspace_id}"
 
 
 def gateway_namespace(target_id: int, slug: str) -> str:
     """A gateway's own namespace: another workspace's gateway on the same cluster has another."""
-    return f"slipway-gw-{slug[:38].strip('-')}-{target_id}"
+    return f"slipway-gw-{re.sub(r'[^a-z0-9-]', '-', slug.lower())[:38].strip('-') or 'x'}-{target_id}"
+
+
+def named(name: str, instance: str, component: str) -> dict[str, str]:
+    """The labels that Kubernetes recommends, for tools that group by them."""
+    return {
+        "app.kubernetes.io/name": name, "app.kubernetes.io/instance": clean(instance, 63),
+        "app.kubernetes.io/component": component, "app.kubernetes.io/part-of": "slipway",
+    }  # fmt: skip

@@ -10,6 +10,7 @@ from django.db.models import Q
 from compute.models import ComputeTarget
 from deployments.types import ArtifactKind, DeploymentState, EnvironmentState
 from portal.models import User, Workspace
+from portal.secrets import EncryptedTextField
 
 
 class Artifact(models.Model):
@@ -90,6 +91,34 @@ class Environment(models.Model):
         return f"environment:{self.pk}"
 
 
+class RunRules(models.Model):
+    """What the Owners of a workspace decide about all that runs in it."""
+
+    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, related_name="run_rules")
+    outgoing = models.CharField(max_length=10, default="https", help_text="What replicas may call: outgoing.MODES.")
+    allowed = models.JSONField(default=list, help_text='Exceptions, e.g. ["10.1.0.0/16:5432"].')
+    quota = models.JSONField(default=dict, help_text='Of each namespace, e.g. {"cpu": 8, "gpus": 0}.')
+
+    def __str__(self) -> str:
+        return f"rules of {self.workspace_id}"
+
+
+class RegistryLogin(models.Model):
+    """What images of one container registry are pulled with."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="registry_logins")
+    server = models.CharField(max_length=253)
+    username = models.CharField(max_length=256)
+    password = EncryptedTextField()
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["workspace", "server"], name="registry_once")]
+
+    def __str__(self) -> str:
+        return self.server
+
+
 class Deployment(models.Model):
     """Replicas of one inference configuration on one compute target."""
 
@@ -108,6 +137,7 @@ class Deployment(models.Model):
     ready_replicas = models.PositiveIntegerField(default=0)
     fetch_token_digest = models.CharField(max_length=64, blank=True)
     collect_token_digest = models.CharField(max_length=64, blank=True, help_text="Of the right to add collected data.")
+    around = models.CharField(max_length=64, blank=True, help_text="Of what the workspace decides, as it was applied.")
     observed_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)

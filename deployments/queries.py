@@ -10,7 +10,17 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
 from deployments import artifacts, collected, manifests
-from deployments.models import Artifact, CollectedDay, Collecting, Deployment, Environment, RegisteredModel, Revision
+from deployments.models import (
+    Artifact,
+    CollectedDay,
+    Collecting,
+    Deployment,
+    Environment,
+    RegisteredModel,
+    RegistryLogin,
+    Revision,
+    RunRules,
+)
 from deployments.types import ArtifactKind
 from portal import queries as portal
 from portal.models import User, Workspace
@@ -105,7 +115,11 @@ def files_for_pod(*, deployment_id: int, number: int, token: str) -> list[dict[s
     right = hmac.compare_digest(fingerprint(token), found.fetch_token_digest if found else "0" * 64)
     if found is None or not right:
         raise NotFound("There is nothing here.")
-    revision = revision_of(deployment=found, number=number)
+    return files_of(revision=revision_of(deployment=found, number=number))
+
+
+def files_of(*, revision: Revision) -> list[dict[str, Any]]:
+    """What a pod of a revision downloads."""
     items = [] if revision.code is None else [_item(revision.code, "")]
     for each in revision.models.order_by("name", "version"):
         items.append(_item(each.artifact, manifests.models_path(((each.name, each.version),)), each.files))
@@ -190,3 +204,22 @@ def collected_day(*, actor: User, workspace: str, id: int, needs: Role) -> Colle
 def parts_of(*, names: list[str]) -> Iterator[bytes]:
     """The bytes of parts that the caller has already been let read, one after the other."""
     return collected.chunks(names)
+
+
+def rules(*, workspace: Workspace) -> RunRules:
+    """What a workspace decides about all that runs; its defaults while nobody changed them."""
+    return RunRules.objects.filter(workspace=workspace).first() or RunRules(workspace=workspace)
+
+
+def registry_logins(*, workspace: Workspace) -> QuerySet[RegistryLogin]:
+    """The logins of a workspace that the caller has already been let into."""
+    return RegistryLogin.objects.filter(workspace=workspace).order_by("server")
+
+
+def registry_login(*, actor: User, workspace: str, server: str, needs: Role) -> RegistryLogin:
+    """One login."""
+    home = portal.workspace(actor=actor, slug=workspace, needs=needs)
+    found = registry_logins(workspace=home).filter(server=server.lower()).first()
+    if found is None:
+        raise NotFound(f"There is no login for {server} in {home.name}.")
+    return found

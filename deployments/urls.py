@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from deployments import views
-from deployments.api import collect, collected, environments, fetch, models
+from deployments.api import collect, collected, environments, fetch, models, rules
 
 HOME = "workspaces/<slug:workspace>"
 MODEL = f"{HOME}/models/<str:name>"
@@ -24,6 +24,9 @@ api_urls = [
     path(f"{HOME}/collected/<int:id>/", collected.CollectedDetail.as_view(), name="api-collected-day"),
     path(f"{HOME}/collected/<int:id>/lines/", collected.CollectedLines.as_view(), name="api-collected-lines"),
     path("collect/<int:deployment>/", collect.Collect.as_view(), name="api-collect"),
+    path(f"{HOME}/rules/", rules.Rules.as_view(), name="api-rules"),
+    path(f"{HOME}/registries/", rules.Registries.as_view(), name="api-registries"),
+    path(f"{HOME}/registries/<str:server>/", rules.Registry.as_view(), name="api-registry"),
     path("fetch/<int:deployment>/<int:revision>/", fetch.Fetch.as_view(), name="api-fetch"),
     re_path(r"^blobs/(?P<digest>[0-9a-f]{64})/?$", fetch.Blob.as_view(), name="api-blob"),
 ]
@@ -43,4 +46,11 @@ page_urls = [
     path(f"{PAGES}/collected/delete/", views.collected_delete_all, name="collected-delete-all"),
     path(f"{PAGES}/collected/<int:id>/download/", views.collected_download, name="collected-download"),
     path(f"{PAGES}/collected/<int:id>/delete/", views.collected_delete, name="collected-delete"),
+    path(f"{PAGES}/settings/running/", views.rules, name="settings-running"),
+    path(f"{PAGES}/settings/running/registry/", views.registry_set, name="settings-registry"),
+    path(
+        f"{PAGES}/settings/running/registry/<str:server>/remove/",
+        views.registry_remove,
+        name="settings-registry-remove",
+    ),
 ]

@@ -73,6 +73,14 @@ class OperationOut(http.Shape):
     steps = StepOut(many=True, required=False)
 
 
+class RetryIn(http.Shape):
+    """How an operation is run again."""
+
+    take_over = serializers.BooleanField(
+        required=False, help_text="Set in the cluster also what somebody else has set there, which made it fail."
+    )
+
+
 class TokenIn(http.Shape):
     """A wish for an API token."""
 
@@ -143,11 +151,12 @@ class OperationCancel(http.ApiView):
 class OperationRetry(http.ApiView):
     """Go on with a long job that failed."""
 
-    @extend_schema(request=None, responses={202: OperationOut})
+    @extend_schema(request=RetryIn, responses={202: OperationOut})
     def post(self, request: Request, workspace: str, id: UUID) -> Response:
         """Run again from the step that failed."""
         op = queries.operation_to_control(actor=self.actor(request), slug=workspace, id=id)
-        return http.accepted(operations.retry(op=op, actor=self.actor(request)))
+        wish = RetryIn.parse(request.data or {})
+        return http.accepted(operations.retry(op=op, actor=self.actor(request), **wish))
 
 
 class Audit(http.ApiView):

@@ -67,6 +67,12 @@ def key_of(connection: str) -> str:
     return _parts(connection).get(KEY, "")
 
 
+def places(connection: str) -> list[str]:
+    """The addresses that a stored connection names."""
+    parts = _parts(connection)
+    return [parts[name] for name in (PLACE, LIVE) if parts.get(name)]
+
+
 def described(connection: str) -> dict[str, Any] | None:
     """What may be shown of a stored connection: how its key ends, and where telemetry goes."""
     if not connection:

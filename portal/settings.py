@@ -41,6 +41,14 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in env(name, default).split(",") if item.strip()]
 
 
+def env_ports(name: str, default: str) -> list[int]:
+    """A comma list of ports."""
+    found = env_list(name, default)
+    if not found or not all(text.isdigit() and 1 <= int(text) <= 65535 for text in found):
+        raise ImproperlyConfigured(f"{name} has to be a comma list of ports, not {','.join(found)!r}.")
+    return [int(text) for text in found]
+
+
 def env_ranges(name: str) -> list[str]:
     """A comma list of IPv4 ranges."""
     try:
@@ -274,6 +282,10 @@ GATEWAY_HTTPS_PORT = env_int("SLIPWAY_GATEWAY_HTTPS_PORT", 443)
 COLLECT_SECONDS = env_int("SLIPWAY_COLLECT_SECONDS", 30)
 INFERENCE_IMAGE = env("SLIPWAY_INFERENCE_IMAGE", "slipway/inference-base:1")
 ENVOY_IMAGE = env("SLIPWAY_ENVOY_IMAGE", "envoyproxy/envoy:v1.40-latest")
+# How much a replica may write beside its code and models (caches, /tmp), in GiB.
+REPLICA_SCRATCH_GIB = env_int("SLIPWAY_REPLICA_SCRATCH_GIB", 5)
+# Where API servers listen, as a gateway's pod sees them: what may leave it, beside calls to replicas.
+API_SERVER_PORTS = env_ports("SLIPWAY_API_SERVER_PORTS", "443,6443")
 SANDBOX_NOTICE = env("SLIPWAY_SANDBOX_NOTICE", "")
 
 LOGGING: dict[str, Any] = {

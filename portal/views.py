@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -266,7 +267,8 @@ def operation_cancel(request: HttpRequest, workspace: str, id: UUID) -> HttpResp
 @require_POST
 def operation_retry(request: HttpRequest, workspace: str, id: UUID) -> HttpResponse:
     """Go on with a job that failed."""
-    return _control(request, workspace, id, operations.retry, "It goes on from the step that failed.")
+    again = partial(operations.retry, take_over=bool(request.POST.get("take_over")))
+    return _control(request, workspace, id, again, "It goes on from the step that failed.")
 
 
 def _control(request: HttpRequest, workspace: str, id: UUID, action: Any, said: str) -> HttpResponse:

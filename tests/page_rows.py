@@ -9,7 +9,15 @@ from typing import Any
 from django.utils import timezone
 
 from compute.models import ComputeTarget, NodePool
-from deployments.models import Artifact, CollectedDay, Collecting, Deployment, Environment, RegisteredModel
+from deployments.models import (
+    Artifact,
+    CollectedDay,
+    Collecting,
+    Deployment,
+    Environment,
+    RegisteredModel,
+    RegistryLogin,
+)
 from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
 from portal import audit
 from portal.models import Operation, OperationLog, User, Workspace
@@ -159,6 +167,7 @@ def everything(home: Workspace, actor: User) -> Endpoint:
         home, "gpu-west", state="Creating", observed={}, observed_at=None, vm_size="Standard_NC4as_T4_v3", gpus=1
     )
     ComputeTarget.objects.filter(pk=test.pk).update(observed={"nodes": [node("aks-nodepool1-77-vmss000000")]})
+    RegistryLogin.objects.create(workspace=home, server="r.example.com", username="robot", password="secret-of-r")
     pool(test)
     pool(
         prod, "gpu1", vm_size="Standard_NC4as_T4_v3", vcpus=4, memory_gb=28, gpus=1, taints=["sku=gpu:NoSchedule"],

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from compute.cluster import given
 from compute.cluster.client import Cluster
 from compute.cluster.kubeconfig import BadKubeconfig, parse
-from compute.cluster.transport import Gone, Refused, Transport, Unauthorized
+from compute.cluster.transport import FieldConflict, Gone, Refused, Transport, Unauthorized
 from compute.cluster.validate import InvalidObject, validate
 
 __all__ = [
-    "BadKubeconfig", "Cluster", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect", "connect_kept",
+    "BadKubeconfig", "Cluster", "FieldConflict", "Gone", "InvalidObject", "Refused", "Unauthorized", "connect",
+    "connect_kept",
     "validate",
 ]  # fmt: skip
 

@@ -8,12 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from compute.cluster.kinds import KINDS, Kind, kind_of
-from compute.cluster.transport import Gone, Refused, Transport
+from compute.cluster.transport import FieldConflict, Gone, Refused, Transport
 from compute.cluster.validate import validate
 from portal.problems import Retryable
 
 MANAGER = "slipway"
 PAGE = 500
+# Nobody tunes these by hand: their content is made of the portal's rows, and half of it would break what runs.
+GENERATED = ("ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "PriorityClass")
 
 
 class Cluster:
@@ -29,14 +31,35 @@ class Cluster:
             self._version = str(self._json("GET", "/version").get("gitVersion", ""))
         return self._version
 
-    def apply(self, objects: Sequence[dict[str, Any]], *, force: bool = True) -> None:
-        """Server-side apply in the given order with our field manager; all are validated before the first is sent."""
+    def apply(self, objects: Sequence[dict[str, Any]], *, force: bool = False) -> list[str]:
+        """Server-side apply in the given order with our field manager; all are validated before the first is sent.
+
+        Raises FieldConflict when somebody else has set a field to another value, unless `force`; what the portal
+        generates whole is always its own. Replicas that another sets are left to it: answers a sentence for each.
+        """
         version = self.version()
         for obj in objects:
             validate(obj, version)
+        return [told for obj in objects if (told := self._apply(obj, force or obj["kind"] in GENERATED))]
+
+    def _apply(self, obj: dict[str, Any], force: bool) -> str:
+        try:
+            self._send(obj, force)
+        except FieldConflict as conflict:
+            claims = conflict.extras["claims"]
+            others = sorted({each["manager"] for each in claims} - {MANAGER})
+            if not others:  # our own scale and annotate write under the same name by another verb
+                self._send(obj, True)
+            elif {each["field"] for each in claims} <= {"spec.replicas"}:
+                self._send({**obj, "spec": {key: obj["spec"][key] for key in obj["spec"] if key != "replicas"}}, False)
+                return f"The replicas of {obj['metadata']['name']} are left to {', '.join(others)}, which sets them."
+            else:
+                raise FieldConflict(_told(obj, claims), **conflict.extras) from None
+        return ""
+
+    def _send(self, obj: dict[str, Any], force: bool) -> None:
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict", "force": "true" if force else "false"}
-        for obj in objects:
-            self._named(obj, lambda path, obj=obj: self._patch(path, obj, "application/apply-patch+yaml", query))
+        self._named(obj, lambda path: self._patch(path, obj, "application/apply-patch+yaml", query))
 
     def observe(
         self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
@@ -151,3 +174,12 @@ class Cluster:
         except ValueError:
             raise Retryable("The API server's answer is not JSON.") from None
         return document if isinstance(document, dict) else {}
+
+
+def _told(obj: dict[str, Any], claims: list[dict[str, str]]) -> str:
+    """Who has set what, and what can be done."""
+    words = ", ".join(f"{each['manager']} has set {each['field']}" for each in claims)
+    return (
+        f"{obj['kind']} {obj['metadata']['name']}: {words}. Have it taken back there, or take it over: run this again "
+        "with take_over."
+    )

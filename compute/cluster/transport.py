@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from portal import outbound
 from portal.problems import Problem, Retryable
 
 CONNECT_SECONDS = 3.05
+NAMED = re.compile(r'conflict with "([^"]*)"')
 
 
 class Refused(Problem):
@@ -29,6 +31,12 @@ class Unauthorized(Refused):
 
 class Gone(Refused):
     status, code, title = 404, "cluster_object_gone", "The cluster has no such object"
+
+
+class FieldConflict(Refused):
+    """Another manager owns fields that would change; `claims` in the extras are its name and each field."""
+
+    status, code, title = 409, "field_conflict", "Somebody else has set this in the cluster"
 
 
 class Transport:
@@ -120,8 +128,24 @@ def failure(status: int, answer: bytes, after: str | None = None) -> Exception:
         return Refused(text, cluster_status=status)
     if status >= 500 or status == 429:
         return Retryable(f"The API server answered {status}: {text}", after=_seconds(after))
+    claims = claimed(answer) if status == 409 else []
+    if claims:
+        return FieldConflict(text, cluster_status=status, claims=claims)
     kinds: dict[int, type[Refused]] = {401: Unauthorized, 404: Gone}
     return kinds.get(status, Refused)(text, cluster_status=status)
+
+
+def claimed(answer: bytes) -> list[dict[str, str]]:
+    """Who claims which field, when an apply met other managers."""
+    try:
+        causes = (json.loads(answer).get("details") or {}).get("causes") or []
+    except (ValueError, AttributeError):
+        return []
+    return [
+        {"manager": (found[1] if (found := NAMED.search(str(each.get("message")))) else "?"),
+         "field": str(each.get("field", "")).lstrip(".")}
+        for each in causes if each.get("reason") == "FieldManagerConflict"
+    ]  # fmt: skip
 
 
 def words(answer: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Strict checks of an object before it is applied: schema of the cluster's version, names, quantities."""
+"""Strict checks of an object before it is applied: schema of the cluster's version, names, quantities, and `checks`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from compute.cluster import checks
 from portal.problems import Invalid
 
 QUANTITY = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(([KMGTPE]i)|[numkMGTPE]|[eE][+-]?\d+)?")
@@ -32,6 +33,9 @@ def validate(obj: dict[str, Any], version: str = "1.33") -> None:
         raise InvalidObject(f"{who}: {where or 'object'}: {str(error.message)[:300]}")
     _check_names(obj, who)
     _check_quantities(obj, who, "")
+    fault = next(checks.faults(obj), None)
+    if fault is not None:
+        raise InvalidObject(f"{who}: {fault}.")
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from compute import fit, inside_rights, power, queries
+from compute import fit, hardening, inside_rights, power, queries
 from compute.attach_checks import Note
 from compute.cluster import Cluster, Refused, Unauthorized
 from compute.models import ComputeTarget
@@ -84,7 +84,7 @@ def claim_cluster(op: Operation) -> Wait | None:
     }  # fmt: skip
     cluster.apply(
         [
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": MANAGED}},
+            hardening.namespace(NAMESPACE, {}),
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data},
         ]
     )
@@ -148,11 +148,13 @@ def identify(target: ComputeTarget, cluster: Cluster) -> None:
 
 
 def unclaim(cluster: Cluster, target: ComputeTarget) -> None:
-    """Take our note away, and the namespace with the last note."""
+    """Take our note away, and with the last note the namespace and what belongs to no namespace."""
     for name in (note_name(target), old_note_name(target)):
         cluster.remove("ConfigMap", namespace=NAMESPACE, name=name)
     if not cluster.observe("ConfigMap", namespace=NAMESPACE, selector=SELECTOR):
         cluster.remove("Namespace", namespace="", name=NAMESPACE)
+        for name in hardening.PRIORITIES:
+            cluster.remove("PriorityClass", namespace="", name=name)
 
 
 def note_name(target: ComputeTarget) -> str:

@@ -21,6 +21,7 @@ KINDS = (
     "Deployment", "Service", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget",
     "NetworkPolicy",
 )  # fmt: skip
+OURS = (*KINDS, "ResourceQuota")
 THEIRS = (*KINDS, "Pod", "StatefulSet", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim", "Ingress")
 EVERYWHERE = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}  # Kubernetes' own in each namespace
 LOOKS, SHOWN = 60, 10
@@ -82,7 +83,7 @@ class Inventory:
 def inventory(cluster: Cluster, target: ComputeTarget) -> Inventory:
     """Look through the cluster for what belongs to this target, and only to it."""
     mine, found = marks(target), Inventory()
-    for kind in KINDS:
+    for kind in OURS:
         for item in cluster.observe(kind, selector=SELECTOR):
             if _is_ours(item, mine):
                 found.ours.append(_thing(kind, item))
@@ -118,6 +119,8 @@ def _is_ours(item: dict[str, Any], mine: Marks) -> bool:
         return meta["name"] in mine.notes
     if labels.get("slipway.dev/gateway"):
         return (labels["slipway.dev/gateway"], labels.get("slipway.dev/workspace")) == mine.owner
+    if item["kind"] == "ResourceQuota":  # a workspace has a cluster once, so that its quotas go with that
+        return namespace in mine.workloads and labels.get("slipway.dev/workspace") == mine.owner[1]
     return namespace in mine.workloads and str(labels.get("slipway.dev/deployment") or "") in mine.deployments
 
 

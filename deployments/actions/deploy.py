@@ -8,7 +8,7 @@ from django.db.models import Max
 from compute import placed
 from compute.models import ComputeTarget
 from compute.names import workspace_namespace
-from deployments import archives, checks, placing
+from deployments import archives, checks, placing, queries, quotas
 from deployments.actions.models import read_script
 from deployments.config import DeploymentConfig
 from deployments.models import Artifact, Deployment, Revision
@@ -74,6 +74,9 @@ def check(workspace: Workspace, target: ComputeTarget, spec: DeploymentSpec) -> 
     elif "image" not in spec.environment.spec:
         raise Invalid(f"There is no code with the entry script {path}: give code, or an image that has it.")
     placing.check(placed.choices(target=target), config, target.name)
+    each = {"cpu": config.cpu, "memory_gb": config.memory_gb, "gpus": config.gpu_cores or 0}
+    replicas = config.min_replicas if config.num_replicas is None else config.num_replicas
+    quotas.check(queries.rules(workspace=workspace).quota, replicas, each)
     return config
 
 

@@ -5,11 +5,14 @@ Seen from outside it is one module: `from deployments import manifests`.
 
 from deployments.manifests.collect import KEY as COLLECT_KEY
 from deployments.manifests.collect import Collect
-from deployments.manifests.objects import build
+from deployments.manifests.objects import around, build, within
+from deployments.manifests.pod import PORT
 from deployments.manifests.view import (
     DeploymentView,
     grace_seconds,
+    login_name,
     models_path,
+    quota_name,
     selector,
     service_name,
     workload_name,
@@ -18,11 +21,16 @@ from deployments.manifests.view import (
 __all__ = [
     "COLLECT_KEY",
     "Collect",
+    "PORT",
     "DeploymentView",
+    "around",
     "build",
     "grace_seconds",
+    "login_name",
     "models_path",
+    "quota_name",
     "selector",
     "service_name",
+    "within",
     "workload_name",
 ]

@@ -6,26 +6,36 @@ import base64
 from pathlib import Path
 from typing import Any
 
+from compute import hardening
 from compute.names import MANAGED
 from deployments.manifests import collect
 from deployments.manifests.pod import INSIGHTS, INSIGHTS_KEY, PORT, START_SECONDS, pod
-from deployments.manifests.view import DeploymentView, match, pod_labels, workload_name
+from deployments.manifests.view import DeploymentView, login_name, match, pod_labels, quota_name, workload_name
 from portal import insights
 
 Json = dict[str, Any]
+READY_SECONDS = 2  # an old replica stays until the new one was ready that long
 PROGRAM = Path(__file__).parent.parent / "pod" / "fetch.py"
 
 
 def build(view: DeploymentView) -> list[Json]:
     """The objects in the order in which they can be applied."""
+    return [*around(view), *within(view)]
+
+
+def within(view: DeploymentView) -> list[Json]:
+    """What belongs to the deployment alone."""
+    return [_secret(view), _config_map(view), _service(view), _budget(view), _deployment(view)]
+
+
+def around(view: DeploymentView) -> list[Json]:
+    """What the settings of the workspace decide: it can be applied by itself, and rolls no pod."""
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": view.namespace, "labels": MANAGED}},
-        _secret(view),
-        _config_map(view),
-        _service(view),
+        hardening.namespace(view.namespace, {}),
+        hardening.priority_class(hardening.REPLICA_PRIORITY),
+        *([_quota(view)] if view.quota else []),
+        *([_login(view)] if view.login else []),
         _policy(view),
-        _budget(view),
-        _deployment(view),
     ]
 
 
@@ -57,22 +67,43 @@ def _service(view: DeploymentView) -> Json:
     }
 
 
+def _quota(view: DeploymentView) -> Json:
+    meta = {
+        "name": quota_name(view.workspace), "namespace": view.namespace,
+        "labels": {**MANAGED, "slipway.dev/workspace": view.workspace},
+    }  # fmt: skip
+    return {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": dict(view.quota)}}
+
+
+def _login(view: DeploymentView) -> Json:
+    secret = _object(view, "v1", "Secret")
+    secret["metadata"]["name"] = login_name(view)
+    data = {".dockerconfigjson": base64.b64encode(view.login.encode()).decode()}
+    return secret | {"type": "kubernetes.io/dockerconfigjson", "data": data}
+
+
 def _policy(view: DeploymentView) -> Json:
-    """Only the gateway of the workspace reaches replicas, else callers could go round its keys."""
+    """Only the gateway of the workspace reaches replicas, else callers could go round its keys; what leaves them is
+    what they need, and what the workspace allows.
+    """
     gateway = {
         "namespaceSelector": {"matchLabels": {"slipway.dev/workspace": view.workspace}},
         "podSelector": {"matchLabels": {"app.kubernetes.io/name": "slipway-gateway"}},
     }
-    rule = {"from": [gateway], "ports": [{"port": PORT, "protocol": "TCP"}]}
+    urls = [view.fetch_url, *view.storage_urls, *(insights.places(view.insights) if view.insights else ())]
+    urls += [view.collect.url] if view.collect else []
     return _object(view, "networking.k8s.io/v1", "NetworkPolicy") | {
-        "spec": {"podSelector": {"matchLabels": match(view)}, "policyTypes": ["Ingress"], "ingress": [rule]},
+        "spec": {
+            "podSelector": {"matchLabels": match(view)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [gateway], "ports": [{"port": PORT, "protocol": "TCP"}]}],
+            "egress": view.outgoing.rules(urls),
+        },
     }
 
 
 def _budget(view: DeploymentView) -> Json:
-    return _object(view, "policy/v1", "PodDisruptionBudget") | {
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": match(view)}},
-    }
+    return _object(view, "policy/v1", "PodDisruptionBudget") | {"spec": hardening.budget(match(view))}
 
 
 def _deployment(view: DeploymentView) -> Json:
@@ -81,6 +112,7 @@ def _deployment(view: DeploymentView) -> Json:
     spec: Json = {
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": START_SECONDS + 60,
+        "minReadySeconds": READY_SECONDS,
         "selector": {"matchLabels": match(view)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {

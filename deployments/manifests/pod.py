@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from compute import pools
-from compute.names import LINUX
+from compute import hardening, pools
 from deployments.config import DeploymentConfig
 from deployments.manifests.view import (
     PRE_STOP_SECONDS,
     DeploymentView,
     grace_seconds,
+    login_name,
     match,
     models_path,
     workload_name,
@@ -21,6 +21,12 @@ Json = dict[str, Any]
 HOME = "/srv/slipway"
 PORT = 5001
 USER = 1000
+MIB = 1024**2
+DISK, GPU = "ephemeral-storage", "nvidia.com/gpu"
+GPU_TAINTS = (
+    {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},  # as AKS advises
+    {"key": GPU, "operator": "Exists", "effect": "NoSchedule"},
+)
 INSIGHTS_KEY, INSIGHTS = "insights-key", "insights-connection"  # in the deployment's Secret
 START_SECONDS = 600
 SERVE = (
@@ -32,31 +38,33 @@ SERVE = (
 
 
 def pod(view: DeploymentView) -> Json:
+    """The spec of a replica's pod."""
     name = workload_name(view)
+    base = hardening.pod(USER, hardening.REPLICA_PRIORITY)
     return {
-        **_place(view),
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **base,
+        **_place(view, base["nodeSelector"]),
+        **({"imagePullSecrets": [{"name": login_name(view)}]} if view.login else {}),
         "terminationGracePeriodSeconds": grace_seconds(view.config),
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": match(view)},
-            }
-        ],
+        "topologySpreadConstraints": hardening.spread(match(view)),
         "initContainers": [_fetch(view)],
         "containers": [_server(view)],
         "volumes": [
-            {"name": "app", "emptyDir": {}},
-            {"name": "scratch", "emptyDir": {}},
+            {"name": "app", "emptyDir": {"sizeLimit": _mib(_app_mib(view))}},
+            {"name": "scratch", "emptyDir": {"sizeLimit": _mib(view.scratch_gib * 1024)}},
             {"name": "program", "configMap": {"name": name}},
             {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440, **_only_token(view)}},
         ],
-    }  # fmt: skip
+    }
+
+
+def _app_mib(view: DeploymentView) -> int:
+    """Room for what is fetched: an archive lies beside what comes out of it, and small files take whole blocks."""
+    return 2 * math.ceil(view.size / MIB) + 1024
+
+
+def _mib(amount: int) -> str:
+    return f"{amount}Mi"
 
 
 def _only_token(view: DeploymentView) -> Json:
@@ -64,16 +72,13 @@ def _only_token(view: DeploymentView) -> Json:
     return {"items": [{"key": "token", "path": "token"}]} if view.insights or view.collect else {}
 
 
-def _place(view: DeploymentView) -> Json:
-    if not view.node_pool:
-        return {"nodeSelector": dict(LINUX)}
-    tolerations = pools.tolerations(view.taints)
-    more = {"tolerations": tolerations} if tolerations else {}
-    return {"nodeSelector": {**LINUX, pools.POOL_LABEL: view.node_pool}, **more}
-
-
-def _locked() -> Json:
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+def _place(view: DeploymentView, system: Json) -> Json:
+    """The machines that it may be on; those with GPUs keep others away by a taint, of which two are usual."""
+    found = pools.tolerations(view.taints) if view.node_pool else []
+    if view.config.gpu_cores:
+        found += [row for row in GPU_TAINTS if row not in found]
+    selector = {**system, pools.POOL_LABEL: view.node_pool} if view.node_pool else system
+    return {"nodeSelector": selector, **({"tolerations": found} if found else {})}
 
 
 def _fetch(view: DeploymentView) -> Json:
@@ -83,8 +88,10 @@ def _fetch(view: DeploymentView) -> Json:
         "command": ["python", "program/fetch.py"],
         "workingDir": HOME,
         "env": [{"name": "SLIPWAY_FETCH_URL", "value": view.fetch_url}],
-        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
-        "securityContext": _locked(),
+        "resources": hardening.resources(
+            "10m", "64Mi", _mib(_disk_mib(view)), most_memory="256Mi", most_cpu="1", most_disk=_mib(_app_mib(view) + 64)
+        ),
+        "securityContext": hardening.container(),
         "volumeMounts": [
             {"name": "app", "mountPath": f"{HOME}/app"},
             {"name": "program", "mountPath": f"{HOME}/program", "readOnly": True},
@@ -102,8 +109,8 @@ def _server(view: DeploymentView) -> Json:
         "workingDir": HOME,
         "env": _environment(view),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        "resources": _resources(config),
-        "securityContext": _locked(),
+        "resources": _resources(view),
+        "securityContext": hardening.container(),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "startupProbe": {**_http(), "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": START_SECONDS},
         # A replica that is busy with a score answers the probe after it: only then is it late.
@@ -115,6 +122,7 @@ def _server(view: DeploymentView) -> Json:
         "volumeMounts": [
             {"name": "app", "mountPath": f"{HOME}/app"},
             {"name": "scratch", "mountPath": f"{HOME}/scratch"},
+            {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108  (what code writes to by habit)
         ],
     }  # fmt: skip
 
@@ -155,17 +163,23 @@ def _insights(view: DeploymentView) -> list[Json]:
     return [*secret, *({"name": name, "value": value} for name, value in texts.items())]
 
 
-def _resources(config: DeploymentConfig) -> Json:
-    requests = {"cpu": _cpu(config.cpu), "memory": _memory(config.memory_gb)}
-    limits: dict[str, str] = {}
+def _resources(view: DeploymentView) -> Json:
+    """As asked; beside it the disk that everything of the pod may fill: files, scratch and logs."""
+    config, most = view.config, _app_mib(view) + view.scratch_gib * 1024 + 128
+    requests = {"cpu": _cpu(config.cpu), "memory": _memory(config.memory_gb), DISK: _mib(_disk_mib(view))}
+    limits = {DISK: _mib(most)}
     if config.cpu_limit is not None:
         limits["cpu"] = _cpu(config.cpu_limit)
     if config.memory_gb_limit is not None:
         limits["memory"] = _memory(config.memory_gb_limit)
     if config.gpu_cores:
-        limits["nvidia.com/gpu"] = str(config.gpu_cores)
-        requests["nvidia.com/gpu"] = str(config.gpu_cores)
-    return {"requests": requests, **({"limits": limits} if limits else {})}
+        limits[GPU] = requests[GPU] = str(config.gpu_cores)
+    return {"requests": requests, "limits": limits}
+
+
+def _disk_mib(view: DeploymentView) -> int:
+    """What a replica fills for sure."""
+    return math.ceil(view.size / MIB) + 256
 
 
 def _cpu(cores: float) -> str:

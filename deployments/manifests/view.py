@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from compute.names import MANAGED, clean
+from compute.names import MANAGED, clean, named
 from deployments.config import DeploymentConfig
 from deployments.manifests.collect import Collect
+from deployments.outgoing import Outgoing
 
 PRE_STOP_SECONDS = 2
 SPARE_SECONDS = 5
+REPLICA = "slipway-replica"
 
 
 class Named(Protocol):
@@ -30,6 +32,9 @@ class DeploymentView:
 
     `node_pool` is the pool that replicas are bound to, with its taints; empty: any that takes them. `insights` is the
     connection string for telemetry; empty: none is sent. `collect`: how its requests are collected, if they are.
+    `size` is how many bytes of code and models are fetched; `scratch_gib` how much a replica may write beside them.
+    `storage_urls` are further places that files come from.
+    `login` is what its images are pulled with (`registries.docker_config`), `quota` what its namespace may ask for.
     """
 
     pk: int
@@ -42,12 +47,19 @@ class DeploymentView:
     fetch_image: str
     entry_script: str
     fetch_url: str
-    fetch_token: str
+    fetch_token: str = field(repr=False)
     models: tuple[tuple[str, int], ...] = ()
     ca: str = ""
     node_pool: str = ""
     taints: tuple[str, ...] = ()
-    insights: str = ""
+    insights: str = field(repr=False, default="")
+    size: int = 0
+    scratch_gib: int = 5
+    storage_urls: tuple[str, ...] = ()
+    outgoing: Outgoing = Outgoing()
+    login: str = field(repr=False, default="")
+    quota: tuple[tuple[str, str], ...] = ()
+    team: str = ""
     collect: Collect | None = None
 
 
@@ -66,12 +78,25 @@ def selector(pk: int) -> str:
     return f"slipway.dev/deployment={pk}"
 
 
+def login_name(deployment: Named) -> str:
+    """The name of the Secret that its images are pulled with."""
+    return f"{workload_name(deployment)}-login"
+
+
+def quota_name(workspace: str) -> str:
+    """The name of a workspace's quota in a namespace."""
+    return f"slipway-{clean(workspace, 50)}"
+
+
 def match(view: DeploymentView) -> dict[str, str]:
     return {**MANAGED, "slipway.dev/deployment": str(view.pk)}
 
 
 def pod_labels(view: DeploymentView) -> dict[str, str]:
-    return {**MANAGED, "slipway.dev/workspace": view.workspace, "slipway.dev/deployment": str(view.pk)}
+    return {
+        **MANAGED, **named(REPLICA, view.name, "inference"), "slipway.dev/workspace": view.workspace,
+        "slipway.dev/deployment": str(view.pk), **({"slipway.dev/team": view.team} if view.team else {}),
+    }  # fmt: skip
 
 
 def grace_seconds(config: DeploymentConfig) -> int:

@@ -15,6 +15,7 @@ from compute.models import ComputeTarget
 from compute.types import ComputeState
 from deployments import diagnose, manifests
 from deployments.models import Deployment
+from deployments.steps import refresh
 from deployments.steps.why import Looker
 from deployments.types import DeploymentState
 from portal.problems import Problem, Retryable
@@ -52,6 +53,7 @@ def _observe(cluster: Cluster, rows: list[Deployment]) -> None:
     for row in rows:
         own = [pod for pod in pods[str(row.pk)] if pod["metadata"].get("namespace") == row.namespace]
         Deployment.objects.filter(pk=row.pk, state=row.state).update(**_facts(looker, row, own))
+    refresh.refresh(cluster, rows)
 
 
 def _lost(rows: Iterable[Deployment], target: ComputeTarget) -> None:

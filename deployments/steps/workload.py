@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from compute import queries as compute
 from deployments import diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
 from deployments.models import Collecting, Deployment, Revision
-from deployments.steps import why
+from deployments.steps import around, why
 from deployments.steps.why import Finding
 from deployments.types import DeploymentState
 from portal.models import Operation
@@ -40,7 +41,7 @@ class Unschedulable(DeploymentFailed):
 
 def deployment_of(op: Operation) -> Deployment:
     """The deployment that an operation is about."""
-    rows = Deployment.objects.select_related("workspace", "compute_target__workspace")
+    rows = Deployment.objects.select_related("workspace__team", "compute_target__workspace")
     return rows.get(pk=op.input["deployment_id"])
 
 
@@ -51,15 +52,20 @@ def apply_workload(op: Operation) -> Wait | None:
     if op.input["revision"] != newest:
         raise Conflict(f"{row.name} is at revision {newest} now, not at {op.input['revision']}.")
     Deployment.objects.filter(pk=row.pk).update(revision=newest)  # run again after it was rolled back
-    _apply(compute.open_cluster(row.compute_target), row, op.input["revision"])
+    _apply(op, compute.open_cluster(row.compute_target), row, op.input["revision"])
     return None
 
 
-def _apply(cluster: Cluster, row: Deployment, number: int) -> None:
+def _apply(op: Operation, cluster: Cluster, row: Deployment, number: int) -> None:
     revision = queries.revision_of(deployment=row, number=number)
     config = DeploymentConfig.parse(revision.config)
     collect = _token(cluster, row, manifests.COLLECT_KEY, "collect_token_digest") if config.collection else ""
-    cluster.apply(manifests.build(view_of(row, revision, _token(cluster, row), collect)))
+    view = view_of(row, revision, _token(cluster, row), collect)
+    take_over = bool(op.memo.get("take_over"))
+    around.apply(cluster, row, view, force=take_over)
+    told = cluster.apply(manifests.within(view), force=take_over)
+    if told:
+        op.memo["warnings"] = [*(each for each in op.memo.get("warnings", []) if each not in told), *told]
     _note_collection(row, config)
     inside = _inside(row.wanted_replicas, config)
     if config.autoscale_enabled:
@@ -108,9 +114,10 @@ def view_of(row: Deployment, revision: Revision, token: str, collect: str = "") 
     ca_file = settings.CA_FILE_FOR_CLUSTERS
     config = DeploymentConfig.parse(revision.config)
     pool = _pool_name(row, revision)
+    image = revision.environment.image
     return manifests.DeploymentView(
         pk=row.pk, name=row.name, workspace=row.workspace.slug, namespace=row.namespace, revision=revision.number,
-        config=config, image=revision.environment.image,
+        config=config, image=image,
         fetch_image=settings.INFERENCE_IMAGE, entry_script=revision.entry_script,
         fetch_url=f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/fetch/{row.pk}/{revision.number}/",
         fetch_token=token, ca=Path(ca_file).read_text() if ca_file else "",
@@ -118,6 +125,9 @@ def view_of(row: Deployment, revision: Revision, token: str, collect: str = "") 
         node_pool=pool, taints=placed.taints_of(target=row.compute_target, pool=pool),
         insights=row.workspace.app_insights if config.app_insights else "",
         collect=_collect(row, revision, config, collect),
+        size=sum(item["size"] for item in queries.files_of(revision=revision)),
+        scratch_gib=settings.REPLICA_SCRATCH_GIB, team=row.workspace.team.slug,
+        **around.decided(row.workspace, (image, settings.INFERENCE_IMAGE)),
     )  # fmt: skip
 
 
@@ -182,12 +192,18 @@ def _failure(cluster: Cluster, row: Deployment, finding: Finding, number: int) -
 
 
 def restore_workload(op: Operation) -> Wait | None:
-    """After a failed update: apply what served before; its pods were never taken away."""
+    """After a failed update: apply what served before; its pods were never taken away.
+
+    Where somebody else holds a field, nothing of ours got in, so that there is nothing to take back.
+    """
+    from compute.cluster import FieldConflict
+
     row = deployment_of(op)
     if not row.serving_revision or row.serving_revision == op.input["revision"]:
         return None
     Deployment.objects.filter(pk=row.pk).update(revision=row.serving_revision)
-    _apply(compute.open_cluster(row.compute_target), row, row.serving_revision)
+    with suppress(FieldConflict):
+        _apply(op, compute.open_cluster(row.compute_target), row, row.serving_revision)
     return None
 
 
@@ -203,6 +219,7 @@ def remove_from(cluster: Cluster, deployment: Deployment) -> bool:
     Deployment.objects.filter(pk=deployment.pk).update(state=DeploymentState.DELETING, fetch_token_digest="")
     for kind in KINDS:
         cluster.remove(kind, namespace=deployment.namespace, name=manifests.workload_name(deployment))
+    cluster.remove("Secret", namespace=deployment.namespace, name=manifests.login_name(deployment))
     gone = not cluster.observe("Pod", namespace=deployment.namespace, selector=manifests.selector(deployment.pk))
     if gone:  # until then they may bring what they collected
         Deployment.objects.filter(pk=deployment.pk).update(collect_token_digest="")

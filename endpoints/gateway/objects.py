@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compute.names import LINUX, MANAGED, gateway_namespace
+from compute import hardening, reach
+from compute.names import MANAGED, gateway_namespace, named
+from deployments import manifests
 from endpoints.gateway.files import PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
@@ -26,10 +28,12 @@ __all__ = [
 
 Json = dict[str, Any]
 COMPONENT = "slipway-gateway"
+MATCH = {"app.kubernetes.io/name": COMPONENT}
 SELECTOR = f"app.kubernetes.io/name={COMPONENT}"
 HOLDERS = {"Secret": "gateway-secret", "ConfigMap": "gateway-config"}  # of the files that change
 HOME = "/srv/slipway"
 DRAIN_SECONDS, LONGEST_DRAIN_SECONDS = 5, 300  # until callers know of another gateway; for scores under way
+READY_SECONDS = 2  # an old gateway stays until the new one was ready that long
 USER = 65532
 COMPANION = Path(__file__).parent.parent / "pod" / "companion.py"
 
@@ -43,7 +47,8 @@ def install(view: GatewayView, files: Files) -> list[Json]:
     """Everything that a gateway is, in the order in which it can be applied."""
     boot = _boot()
     return [
-        _object(view, "v1", "Namespace", gateway_namespace(view.target_id, view.workspace), namespaced=False),
+        hardening.namespace(gateway_namespace(view.target_id, view.workspace), _labels(view)),
+        hardening.priority_class(hardening.GATEWAY_PRIORITY),
         _object(view, "v1", "ServiceAccount", COMPONENT) | {"automountServiceAccountToken": False},
         *(part for namespace in view.namespaces for part in _rights(view, namespace)),
         *published(view, files),
@@ -68,18 +73,15 @@ def _encoded(texts: dict[str, str]) -> dict[str, str]:
 def _labels(view: GatewayView) -> dict[str, str]:
     return {
         **MANAGED,
-        "app.kubernetes.io/name": COMPONENT,
+        **named(COMPONENT, name_of(view.target_id), "gateway"),
         "slipway.dev/workspace": view.workspace,
         "slipway.dev/gateway": str(view.target_id),
     }
 
 
-def _object(
-    view: GatewayView, version: str, kind: str, name: str, *, namespace: str = "", namespaced: bool = True
-) -> Json:
-    metadata: Json = {"name": name, "labels": _labels(view)}
-    if namespaced:
-        metadata["namespace"] = namespace or gateway_namespace(view.target_id, view.workspace)
+def _object(view: GatewayView, version: str, kind: str, name: str, *, namespace: str = "") -> Json:
+    home = namespace or gateway_namespace(view.target_id, view.workspace)
+    metadata = {"name": name, "namespace": home, "labels": _labels(view)}
     return {"apiVersion": version, "kind": kind, "metadata": metadata}
 
 
@@ -107,7 +109,8 @@ def _deployment(view: GatewayView, boot: dict[str, str]) -> Json:
     spec = {
         "replicas": view.replicas,
         "revisionHistoryLimit": 2,
-        "selector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}},
+        "minReadySeconds": READY_SECONDS,
+        "selector": {"matchLabels": dict(MATCH)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": template,
     }
@@ -115,25 +118,11 @@ def _deployment(view: GatewayView, boot: dict[str, str]) -> Json:
 
 
 def _pod(view: GatewayView) -> Json:
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}},
-    }
     return {
+        **hardening.pod(USER, hardening.GATEWAY_PRIORITY),
         "serviceAccountName": COMPONENT,
-        "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": LONGEST_DRAIN_SECONDS + 15,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "nodeSelector": dict(LINUX),
-        "topologySpreadConstraints": [spread],
+        "topologySpreadConstraints": hardening.spread(MATCH),
         "initContainers": [_companion(view, "first-replicas", "init")],
         "containers": [_envoy(view), _companion(view, "companion", "watch") | _before_end(*_drain())],
         "volumes": _volumes(),
@@ -157,7 +146,7 @@ def _volumes() -> list[Json]:
     ]
 
 
-def _container(name: str, image: str, command: list[str], *, asks: tuple[str, str], memory: str, mounts: str) -> Json:
+def _container(name: str, image: str, command: list[str], *, resources: Json, mounts: str) -> Json:
     writable = ("eds", "run")
     return {
         "name": name,
@@ -165,8 +154,8 @@ def _container(name: str, image: str, command: list[str], *, asks: tuple[str, st
         "command": command,
         "workingDir": HOME,
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-        "resources": {"requests": {"cpu": asks[0], "memory": asks[1]}, "limits": {"memory": memory}},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "resources": resources,
+        "securityContext": hardening.container(),
         "volumeMounts": [
             {"name": mount, "mountPath": f"{HOME}/{mount}", **({} if mount in writable else {"readOnly": True})}
             for mount in mounts.split()
@@ -176,9 +165,8 @@ def _container(name: str, image: str, command: list[str], *, asks: tuple[str, st
 
 def _companion(view: GatewayView, name: str, mode: str) -> Json:
     command = ["python", "-u", "boot/companion.py", mode]
-    return _container(
-        name, view.companion_image, command, asks=("10m", "32Mi"), memory="96Mi", mounts="boot config eds run token"
-    )
+    resources = hardening.resources("10m", "32Mi", "64Mi", most_memory="96Mi", most_cpu="500m")
+    return _container(name, view.companion_image, command, resources=resources, mounts="boot config eds run token")
 
 
 def _drain() -> list[str]:
@@ -204,7 +192,9 @@ def _envoy(view: GatewayView) -> Json:
     ]
     envoy = _container(
         "envoy", view.envoy_image, [*command, "-l", "warning", "--component-log-level", "misc:error"],
-        asks=("100m", "128Mi"), memory="512Mi", mounts="boot config secret eds run",
+        # No limit of CPU: a gateway that is throttled is late for everybody.
+        resources=hardening.resources("100m", "128Mi", "256Mi", most_memory="512Mi"),
+        mounts="boot config secret eds run",
     )  # fmt: skip
     probe = {"tcpSocket": {"port": HTTP_PORT}}
     return envoy | {
@@ -230,18 +220,30 @@ def _service(view: GatewayView) -> Json:
     ports: list[Json] = [{"name": "https", "port": view.https_port, "targetPort": HTTPS_PORT, "protocol": "TCP"}]
     if not view.is_https_only:
         ports.append({"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"})
-    selector = {"app.kubernetes.io/name": COMPONENT}
     type_ = "NodePort" if view.is_node_port else "LoadBalancer"
-    return service | {"spec": {"type": type_, "selector": selector, "ports": ports}}
+    return service | {"spec": {"type": type_, "selector": dict(MATCH), "ports": ports}}
 
 
 def _budget(view: GatewayView) -> Json:
-    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app.kubernetes.io/name": COMPONENT}}}
-    return _object(view, "policy/v1", "PodDisruptionBudget", COMPONENT) | {"spec": spec}
+    return _object(view, "policy/v1", "PodDisruptionBudget", COMPONENT) | {"spec": hardening.budget(MATCH)}
 
 
 def _policy(view: GatewayView) -> Json:
-    """Scoring from anywhere, numbers by the API server's proxy; no other port of the pod."""
+    """In: scoring from anywhere, numbers by the API server's proxy; no other port. Out: its replicas, and the API
+    server, whose address is not known beforehand.
+    """
     ports = [{"port": port, "protocol": "TCP"} for port in (HTTP_PORT, HTTPS_PORT, PROBE_PORT)]
-    spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]}
+    replicas = {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {**MANAGED, "slipway.dev/workspace": view.workspace}},
+    }
+    spec = {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": ports}],
+        "egress": [
+            {"to": [replicas], "ports": [{"port": manifests.PORT, "protocol": "TCP"}]},
+            reach.to_ports(*view.api_ports),
+        ],
+    }
     return _object(view, "networking.k8s.io/v1", "NetworkPolicy", COMPONENT) | {"spec": spec}

@@ -57,3 +57,4 @@ class GatewayView:
     is_internal: bool = False
     subnet: str = ""
     is_node_port: bool = False
+    api_ports: tuple[int, ...] = (443, 6443)

@@ -28,7 +28,7 @@ class GatewayFailed(Problem):
     status, code, title = 422, "gateway_failed", "The gateway did not get ready"
 
 
-BEFORE = ("Namespace", "ServiceAccount", "Role", "RoleBinding")
+BEFORE = ("Namespace", "PriorityClass", "ServiceAccount", "Role", "RoleBinding")
 PUBLISHED = tuple(builder.HOLDERS.values())
 
 
@@ -38,14 +38,15 @@ def install_gateway(op: Operation) -> Wait | None:
     cluster, row = compute.open_cluster(target), publish.gateway_of(target)
     view = picture.draw(row)
     objects = builder.install(view, builder.build(view, 0, {}))
-    mark = _mark(objects)
+    mark, take_over = _mark(objects), bool(op.memo.get("take_over"))
     if row.installed == mark and _is_there(cluster, row):
         return None
-    cluster.apply([item for item in objects if item["kind"] in BEFORE])
+    cluster.apply([item for item in objects if item["kind"] in BEFORE], force=take_over)
     if publish.publish(cluster, row, doubt=not _is_there(cluster, row)) is None:
         return Wait(publish.SOON, "Another change is being brought to the gateway")
     cluster.apply(
-        [item for item in objects if item["kind"] not in BEFORE and item["metadata"]["name"] not in PUBLISHED]
+        [item for item in objects if item["kind"] not in BEFORE and item["metadata"]["name"] not in PUBLISHED],
+        force=take_over,
     )
     Gateway.objects.filter(pk=row.pk).update(installed=mark)
     Gateway.objects.filter(pk=row.pk, state=GatewayState.ABSENT).update(state=GatewayState.STARTING)

@@ -51,6 +51,7 @@ def draw(gateway: Gateway) -> GatewayView:
         is_internal=bool(balancer.get("internal")),
         subnet=str(balancer.get("subnet") or ""),
         is_node_port=(target.config.get("gateway") or {}).get("service") == "NodePort",
+        api_ports=tuple(settings.API_SERVER_PORTS),
     )
 
 

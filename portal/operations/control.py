@@ -31,20 +31,24 @@ def cancel(*, op: Operation, actor: User) -> Operation:
 
 
 @transaction.atomic
-def retry(*, op: Operation, actor: User) -> Operation:
+def retry(*, op: Operation, actor: User, take_over: bool = False) -> Operation:
     """Run a failed operation again from the step that failed (from the first after a roll-back).
 
+    With `take_over` it sets in the cluster also what somebody else has set there, which made it fail.
     Raises Conflict (409) when it has not failed or a later one ran on the target, Busy (409) when another operation
     holds the target, and what the kind's own check raises.
     """
     step = 0 if op.is_undoing else op.step
-    memo = {name: value for name, value in op.memo.items() if not name.startswith("_")}
+    memo = {name: value for name, value in op.memo.items() if not name.startswith("_") and not op.is_undoing}
+    claims = (op.error or {}).get("claims") or []
+    if take_over and not claims:
+        raise Conflict("There is nothing to take over: nobody else's fields made this operation fail.")
     try:
         with transaction.atomic():
             changed = Operation.objects.filter(pk=op.pk, state__in=RETRYABLE).update(
                 state=OperationState.RUNNING,
                 step=step,
-                memo={} if op.is_undoing else memo,
+                memo={**memo, "take_over": True} if take_over else memo,
                 is_undoing=False,
                 attempts=0,
                 error=None,
@@ -61,7 +65,10 @@ def retry(*, op: Operation, actor: User) -> Operation:
     if not changed:
         raise Conflict(f"Only an operation that failed can be run again; this one is {op.state}.")
     _check(op)
-    audit.record(action="operation.retried", on=op, actor=actor, operation=op, before={"state": op.state})
+    audit.record(
+        action="operation.retried", on=op, actor=actor, operation=op, before={"state": op.state},
+        after={"take_over": claims} if take_over else None,
+    )  # fmt: skip
     op.refresh_from_db()
     transaction.on_commit(lambda: ring(op))
     return op

@@ -473,9 +473,7 @@ class KubeDoor(Door):
 
     def objects(self, inside: str, given: Any) -> None:
         azure = self.azure
-        if fault := azure.take("kube"):
-            return self.answer(*fault)
-        if inside.endswith("/log") and (fault := azure.take("log")):
+        if fault := azure.take("kube") or (azure.take("log") if inside.endswith("/log") else None):
             return self.answer(*fault)
         if inside == "/version":
             return self.answer(200, {"gitVersion": azure.kube_version})

@@ -139,11 +139,11 @@ def test_proxy_variables_are_ignored_towards_this_machine(cluster, monkeypatch, 
     assert connect(azure.kubeconfig()).version() == "v1.33.6"
 
 
-def test_apply_is_server_side_with_our_manager_strict_and_forced(cluster, azure):
+def test_apply_is_server_side_with_our_manager_strict_and_forces_nobody(cluster, azure):
     cluster.apply([DEPLOYMENT])
     method, path = azure.asked[-1]
     assert (method, path.partition("?")[0]) == ("PATCH", "/apis/apps/v1/namespaces/n/deployments/web")
-    for part in ("fieldManager=slipway", "fieldValidation=Strict", "force=true"):
+    for part in ("fieldManager=slipway", "fieldValidation=Strict", "force=false"):
         assert part in path
 
 

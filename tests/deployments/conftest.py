@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
+from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.types import ComputeState
 from deployments import actions
-from deployments.models import Environment
+from deployments.models import Deployment, Environment
+from deployments.types import DeploymentSpec
 from portal.models import Membership, Team, User, Workspace
 from portal.types import Role
+from tests.compute.azure import GROUP, SUB, TOKEN, Azure
 
 SCORE = "def init():\n    pass\n\n\ndef run(data):\n    return data\n"
 
@@ -90,3 +94,29 @@ def environment(home: Workspace, author: User) -> Environment:
     )
     row.refresh_from_db()
     return row
+
+
+@pytest.fixture
+def azure(tmp_path: Any, settings: Any, home: Any, target: Any) -> Any:
+    settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+    made = Azure(tmp_path)
+    compute._open.clear()
+    home.arm_endpoint, home.arm_credential = made.url, json.dumps({"kind": "static", "token": TOKEN})
+    home.subscription_id, home.resource_group = SUB, GROUP
+    home.save()
+    target.subscription_id, target.resource_group, target.workspace = SUB, GROUP, home
+    target.save()
+    made.cluster("aks")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def spec(home: Any, environment: Environment, author: Any) -> DeploymentSpec:
+    code = actions.code_upload(workspace=home, files={"score.py": SCORE}, actor=author)
+    return DeploymentSpec([], environment, "score.py", code, {"numReplicas": 2})
+
+
+@pytest.fixture
+def deployment(azure: Azure, home: Any, target: Any, spec: DeploymentSpec, author: Any) -> Deployment:
+    return actions.deployment_create(workspace=home, target=target, name="iris", spec=spec, actor=author)

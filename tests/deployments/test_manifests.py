@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from base64 import b64decode
+from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
+from compute import hardening
 from compute.cluster import validate
+from compute.names import clean, gateway_namespace, workspace_namespace
 from deployments import manifests
 from deployments.config import DeploymentConfig
+from deployments.outgoing import Outgoing
 
 GOLDEN = Path(__file__).parent / "golden" / "objects.json"
 VERSIONS = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35"]
@@ -43,20 +52,41 @@ def server(picture: manifests.DeploymentView) -> dict[str, Any]:
     return found
 
 
+INSIGHTS = "InstrumentationKey=0a1b2c3d-1111-4222-8333-44445555beef;IngestionEndpoint=https://in.example/"
+OPTIONS: list[list[dict[str, Any]]] = [
+    [{}, FULL],
+    [{}, {"node_pool": "gpu1", "taints": ("sku=gpu:NoSchedule", "spot=:PreferNoSchedule")}],
+    [{}, {"insights": INSIGHTS, "ca": "-----BEGIN CERTIFICATE-----"}],
+    [{}, {"login": '{"auths": {}}', "quota": (("requests.cpu", "8"), ("requests.nvidia.com/gpu", "2"), ("pods", "9"))}],
+    [
+        {"fetch_url": "https://portal.example/api/v1/fetch/7/3/", "outgoing": Outgoing("needed")},
+        {"outgoing": Outgoing("open", ("10.1.0.0/16:5432", "[fd00::/8]:443", "10.9.0.1/32"))},
+        {"fetch_url": "http://portal.example/x", "storage_urls": ("https://a.blob.core.windows.net",), "size": 10**11},
+    ],
+]  # fmt: skip
+
+
+@cache
+def everything() -> list[dict[str, Any]]:
+    """The objects of every combination of options, equal ones once."""
+    found = {}
+    for config, *facts in itertools.product(*OPTIONS):
+        picture = view(config, **{name: value for fact in facts for name, value in fact.items()})
+        for item in manifests.build(picture):
+            found[json.dumps(item, sort_keys=True)] = item
+    return list(found.values())
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("config", [{}, FULL])
-def test_every_object_passes_the_strict_schema(version: str, config: dict[str, Any]) -> None:
-    for item in manifests.build(view(config)):
+def test_every_object_passes_the_strict_schema_in_every_combination_of_options(version: str) -> None:
+    for item in everything():
         validate(item, version)
 
 
 def test_objects_are_those_of_the_golden_file() -> None:
     objects = manifests.build(view(FULL))
-    objects[2]["data"]["fetch.py"] = "…"
+    next(each for each in objects if each["kind"] == "ConfigMap")["data"]["fetch.py"] = "…"
     assert objects == json.loads(GOLDEN.read_text())
-
-
-INSIGHTS = "InstrumentationKey=0a1b2c3d-1111-4222-8333-44445555beef;IngestionEndpoint=https://in.example/"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -87,9 +117,39 @@ def test_only_the_server_gets_the_connection_and_only_while_there_is_one() -> No
     }
 
 
-def test_nothing_of_ours_keeps_replicas_from_sending_telemetry() -> None:
-    spec = one("NetworkPolicy", view(insights=INSIGHTS))["spec"]
-    assert (spec["policyTypes"], "egress" in spec) == (["Ingress"], False)
+def outgoing(**facts: Any) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = one("NetworkPolicy", view(**facts))["spec"]["egress"]
+    return rules
+
+
+def ports(rules: list[dict[str, Any]]) -> list[int]:
+    return [port["port"] for rule in rules for port in rule.get("ports", [])]
+
+
+def test_replicas_may_call_https_and_what_they_need_to_start_and_no_more() -> None:
+    assert ports(outgoing()) == [53, 53, 8000, 443]
+    assert ports(outgoing(outgoing=Outgoing("needed"))) == [53, 53, 8000]
+    assert outgoing()[1]["to"] == [{"ipBlock": {"cidr": "127.0.0.1/32"}}]
+    named = outgoing(fetch_url="https://portal.example:8443/f/", outgoing=Outgoing("needed"))
+    assert named[1:] == [{"ports": [{"port": 8443, "protocol": "TCP"}]}]
+
+
+def test_telemetry_and_storage_can_be_reached_whatever_the_workspace_allows() -> None:
+    closed = Outgoing("needed")
+    assert ports(outgoing(outgoing=closed, insights=INSIGHTS)) == [53, 53, 8000, 443]
+    assert ports(outgoing(outgoing=closed, storage_urls=("https://127.0.0.1:9443/models",))) == [53, 53, 8000, 9443]
+
+
+@pytest.mark.parametrize("mode", ["needed", "https", "open"])
+def test_the_machine_identity_of_the_cloud_is_never_reachable(mode: str) -> None:
+    for url in ("http://portal.example/f/", "https://portal.example/f/"):
+        for rule in outgoing(fetch_url=url, outgoing=Outgoing(mode, ("0.0.0.0/0", "169.0.0.0/8:80"))):
+            blocks = [peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer]
+            assert rule.get("to") or 80 not in ports([rule])
+            for block in blocks:
+                cidr = ip_network(block["cidr"])
+                if cidr.version == 4 and ip_network("169.254.169.254/32").subnet_of(cidr):  # type: ignore[arg-type]
+                    assert "169.254.0.0/16" in block["except"]
 
 
 def test_replicas_are_left_out_while_the_autoscaler_owns_them() -> None:
@@ -106,7 +166,8 @@ def test_mounts_lie_below_the_working_directory_of_every_container() -> None:
     pod = one("Deployment", view())["spec"]["template"]["spec"]
     for container in [*pod["initContainers"], *pod["containers"]]:
         assert container["workingDir"] == "/srv/slipway"
-        assert all(mount["mountPath"].startswith("/srv/slipway/") for mount in container["volumeMounts"])
+        paths = {mount["mountPath"] for mount in container["volumeMounts"]} - {"/tmp"}  # noqa: S108
+        assert all(path.startswith("/srv/slipway/") for path in paths)
 
 
 def test_the_server_binds_the_pods_own_address_only() -> None:
@@ -140,9 +201,71 @@ def test_replicas_are_bound_to_their_node_pool_and_tolerate_its_taints(version: 
     assert pod["tolerations"] == [
         {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
         {"key": "spot", "operator": "Equal", "value": "", "effect": "PreferNoSchedule"},
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
     ]
 
 
 def test_without_a_node_pool_replicas_go_to_any_linux_node() -> None:
     pod = one("Deployment", view())["spec"]["template"]["spec"]
     assert (pod["nodeSelector"], "tolerations" in pod) == ({"kubernetes.io/os": "linux"}, False)
+
+
+def test_only_those_with_gpus_tolerate_the_taints_of_machines_that_have_them() -> None:
+    pod = one("Deployment", view({"gpuCores": 1}))["spec"]["template"]["spec"]
+    assert [row["key"] for row in pod["tolerations"]] == ["sku", "nvidia.com/gpu"]
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_login_is_in_a_secret_of_its_own_that_only_the_kubelet_is_told_of() -> None:
+    objects = manifests.build(view(login='{"auths": {"r.example": {"auth": "dTpw"}}}'))
+    (secret,) = [each for each in objects if each.get("type") == "kubernetes.io/dockerconfigjson"]
+    pod = one("Deployment", view(login="{}"))["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": secret["metadata"]["name"]}] == [{"name": "iris-v1-7-login"}]
+    assert json.loads(b64decode(secret["data"][".dockerconfigjson"])) == {"auths": {"r.example": {"auth": "dTpw"}}}
+    assert "login" not in json.dumps([pod["volumes"], pod["containers"], pod["initContainers"]])
+
+
+def test_whose_it_is_stands_on_every_object_that_is_not_shared() -> None:
+    for item in manifests.build(view(login="{}", team="vision")):
+        labels = item["metadata"]["labels"]
+        assert labels["app.kubernetes.io/managed-by"] == "slipway"
+        if item["kind"] not in ("Namespace", "PriorityClass"):
+            assert (labels["slipway.dev/team"], labels["slipway.dev/deployment"]) == ("vision", "7")
+            assert labels["app.kubernetes.io/part-of"] == "slipway"
+
+
+def test_what_settings_decide_can_be_applied_without_rolling_a_pod() -> None:
+    picture = view(login="{}", quota=(("pods", "3"),))
+    kinds = [each["kind"] for each in manifests.around(picture)]
+    assert kinds == ["Namespace", "PriorityClass", "ResourceQuota", "Secret", "NetworkPolicy"]
+    assert all(each in manifests.build(picture) for each in manifests.around(picture))
+
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+NUMBERS = some.integers(1, 2**31)
+SLUGS = some.from_regex(r"[-a-zA-Z0-9_]{1,50}", fullmatch=True) | some.from_regex(r"gw-[a-z0-9]{1,5}", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=200)
+@given(some.text(min_size=1, max_size=100), NUMBERS, some.text(min_size=1, max_size=100), NUMBERS)
+def test_names_of_workloads_are_labels_and_two_deployments_never_share_one(one: str, a: int, two: str, b: int) -> None:
+    names = [manifests.workload_name(view(name=one, pk=a)), manifests.workload_name(view(name=two, pk=b))]
+    assert all(LABEL.fullmatch(name) for name in names)
+    assert (names[0] == names[1]) == (a == b and clean(one, 40) == clean(two, 40))
+    assert LABEL.fullmatch(manifests.login_name(view(name=one, pk=a)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(SLUGS, NUMBERS, SLUGS, NUMBERS)
+def test_no_workspace_has_the_namespace_of_another_or_of_a_gateway(one: str, a: int, two: str, b: int) -> None:
+    mine, theirs = workspace_namespace(one, a), gateway_namespace(b, two)
+    assert LABEL.fullmatch(mine)
+    assert LABEL.fullmatch(theirs)
+    assert mine != theirs
+    assert a == b or workspace_namespace(two, b) != mine
+
+
+def test_a_gateway_goes_before_replicas_which_push_nobody_out() -> None:
+    gateway, replica = map(hardening.priority_class, hardening.PRIORITIES)
+    assert gateway["value"] > replica["value"] > 0
+    assert replica["preemptionPolicy"] == "Never"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 
+from compute.cluster import validate
 from compute.names import gateway_namespace
 from endpoints import gateway
 from endpoints.gateway import routes
@@ -66,12 +68,35 @@ def test_the_objects_are_as_reviewed() -> None:
     golden("objects.json", objects)
 
 
-@pytest.mark.parametrize("minor", range(29, 36))
-def test_every_object_passes_the_strict_schemas(minor: int) -> None:
-    for internal in (True, False):
-        shown = picture(is_internal=internal, subnet="gateways")
+OPTIONS: dict[str, list[Any]] = {
+    "is_internal": [True, False], "subnet": ["", "gateways"], "is_https_only": [True, False], "replicas": [1, 2],
+    "tls_certificate": ["", "CERT"], "api_ports": [(443,), (6443, 443)],
+}  # fmt: skip
+
+
+@cache
+def everything() -> list[dict[str, Any]]:
+    """The objects of every combination of options, equal ones once."""
+    found = {}
+    for values in itertools.product(*OPTIONS.values()):
+        shown = picture(**dict(zip(OPTIONS, values, strict=True)))
         for item in gateway.install(shown, gateway.build(shown, 1, {})):
-            kubernetes_validate.validate(item, f"1.{minor}", strict=True)
+            found[json.dumps(item, sort_keys=True)] = item
+    return list(found.values())
+
+
+@pytest.mark.parametrize("minor", range(29, 36))
+def test_every_object_passes_the_strict_schemas_in_every_combination_of_options(minor: int) -> None:
+    for item in everything():
+        validate(item, f"1.{minor}")
+
+
+def test_a_gateway_may_call_its_replicas_and_the_api_server_and_nothing_else() -> None:
+    objects = gateway.install(picture(api_ports=(8443,)), gateway.Files({}, {}, {}))
+    (policy,) = [each["spec"] for each in objects if each["kind"] == "NetworkPolicy"]
+    replicas, server = policy["egress"]
+    assert replicas["to"][0]["podSelector"]["matchLabels"]["slipway.dev/workspace"] == "ws"
+    assert [port["port"] for rule in (replicas, server) for port in rule["ports"]] == [5001, 8443]
 
 
 def test_the_same_rows_give_the_same_bytes_and_keep_their_versions() -> None:

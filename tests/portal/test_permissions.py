@@ -75,6 +75,9 @@ REST: dict[str, dict[str, Needs]] = {
     ENVIRONMENT: {"get": READER},
     f"{ENVIRONMENT}build/": {"post": CONTRIBUTOR},
     f"{ENVIRONMENT}log/": {"get": READER},
+    f"{HOME}rules/": {"get": READER, "patch": OWNER},
+    f"{HOME}registries/": {"get": READER},
+    f"{HOME}registries/<str:server>/": {"put": OWNER, "delete": OWNER},
     "api/v1/fetch/<int:deployment>/<int:revision>/": {"get": OTHER_SECRET},
     "api/v1/^blobs/(?P<digest>[0-9a-f]{64})/?$": {"get": OTHER_SECRET},
     **{f"{HOME}{kind}/{end}": needs for kind in ("services", "endpoints") for end, needs in BOTH_KINDS.items()},
@@ -116,6 +119,9 @@ PAGES: dict[str, dict[str, Needs]] = {
     PAGE: {"get": READER},
     f"{PAGE}settings/azure/": {"get": OWNER, "post": OWNER},
     f"{PAGE}settings/azure/test/": {"post": OWNER},
+    f"{PAGE}settings/running/": {"get": OWNER, "post": OWNER},
+    f"{PAGE}settings/running/registry/": {"post": OWNER},
+    f"{PAGE}settings/running/registry/<str:server>/remove/": {"post": OWNER},
     f"{PAGE}search/": {"get": READER},
     f"{PAGE}history/": {"get": READER},
     f"{PAGE}operations/": {"get": READER},
@@ -187,7 +193,7 @@ def path_of(route: str, job: Operation) -> str:
     version = "v2" if kind == "endpoints" else "v1"
     filled = {
         "<slug:workspace>": "lab", "<slug:team>": "blue", "<str:name>": NAMES.get(kind, ""), "<int:version>": "1",
-        "<str:pool>": "extra",
+        "<str:pool>": "extra", "<str:server>": "r.example.com",
         "<str:version>": version, "<uuid:id>": str(job.pk), "<int:id>": "4711", "<int:deployment>": "1",
         "<int:revision>": "1", "^blobs/(?P<digest>[0-9a-f]{64})/?$": "blobs/" + "a" * 64,
     }  # fmt: skip
