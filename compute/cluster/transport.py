@@ -118,7 +118,19 @@ class Transport:
             )
             return response.status, response.read() or b"", response.headers.get("Retry-After")
         except (HTTPError, ApiException, OSError) as error:
-            raise Retryable(f"The API server {self._place.host} does not answer ({type(error).__name__}).") from None
+            raise Retryable(f"The API server {self._place.host} {_why(error)}.") from None
+
+
+def _why(error: Exception) -> str:
+    """What went wrong with a connection, for people: a certificate that is not the server's is worth its own words."""
+    cause: BaseException | None = error
+    for _ in range(5):
+        cause = getattr(cause, "reason", None) or (cause.args[0] if cause and cause.args else None)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"shows a certificate that the kubeconfig's CA and name do not fit ({cause.verify_message})"
+        if not isinstance(cause, BaseException):
+            break
+    return f"does not answer ({type(error).__name__})"
 
 
 def failure(status: int, answer: bytes, after: str | None = None) -> Exception:

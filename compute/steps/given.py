@@ -185,8 +185,10 @@ def _unseen(target: ComputeTarget, trouble: Problem | Retryable) -> tuple[str, s
     """State and reason of a cluster that keeps the portal out, or is silent."""
     if target.state in (ComputeState.FAILED, ComputeState.CANCELED) and not queries.was_made(target):
         return target.state, target.reason
-    if isinstance(trouble, Problem):
-        ended = ending_words(target, timezone.now())
+    now = timezone.now()
+    has_ended = target.access_ends_at is not None and target.access_ends_at <= now
+    if isinstance(trouble, Problem) or has_ended:  # a certificate that has ended is hung up on, not answered
+        ended = ending_words(target, now) if has_ended else ""
         why = ended or f"{trouble.detail} Replace the kubeconfig, or give its account its rights back."
         return ComputeState.FAILED, f"The API server of {target.cluster_name} does not take the portal: {why}"
     since = target.observed.get("silent_since") or timezone.now().isoformat(timespec="seconds")

@@ -116,7 +116,14 @@ def test_another_ca_than_the_kubeconfigs_is_not_trusted(azure, tmp_path):
 
     other = base64.b64encode(certificate(tmp_path)[0].encode()).decode()
     cluster = connect(changed(azure, lambda cluster, user: cluster.update({"certificate-authority-data": other})))
-    with pytest.raises(Retryable):
+    with pytest.raises(Retryable, match="shows a certificate that the kubeconfig's CA and name do not fit"):
+        cluster.version()
+    assert azure.asked == []
+
+
+def test_a_server_of_another_name_is_not_trusted(azure):
+    cluster = connect(changed(azure, lambda cluster, user: cluster.update({"tls-server-name": "other.example.com"})))
+    with pytest.raises(Retryable, match="Hostname mismatch"):
         cluster.version()
     assert azure.asked == []
 

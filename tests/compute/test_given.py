@@ -460,6 +460,14 @@ def test_a_silent_cluster_is_told_with_since_when_and_is_well_again_when_it_answ
     assert (watched(target).reason, "silent_since" in target.observed) == ("", False)
 
 
+def test_a_credential_that_has_ended_is_why_a_server_hangs_up(call, edge, run_all):
+    target = attach(call, edge, run_all)
+    ComputeTarget.objects.update(access_ends_at=datetime.now(UTC) - timedelta(hours=1))
+    edge.fail("kube", *[(503, b"no")] * 99)
+    target = watched(target)
+    assert (target.state, "credential ended on" in target.reason) == ("Failed", True)
+
+
 def test_another_cluster_at_the_same_address_is_not_taken_for_the_attached_one(call, edge, run_all):
     target = attach(call, edge, run_all)
     edge.cluster_uid = OTHER_UID
