@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from compute import edge
+from compute.edge import BadOption as BadOption
 from portal.problems import Invalid
 
 KNOWN = {
     "autoscaler", "authorized_ip_ranges", "dns_service_ip", "docker_bridge_cidr", "identity", "load_balancer",
     "network_mode", "os_disk_gb", "private_cluster", "service_cidr", "subnet_id", "tls", "vnet", "zones",
 }  # fmt: skip
+ATTACHED = {"load_balancer", "tls"}
 SUBNET_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network/virtualNetworks/[^/]+/subnets/[^/]+",
     re.IGNORECASE,
@@ -26,9 +30,6 @@ ZONES = ("1", "2", "3")
 NETWORK_MODES = ("overlay", "flat")
 DISK_GB = (30, 2048)
 MOST_TAGS, TAG_NAME, TAG_VALUE, TAG_BARRED = 50, 512, 256, "<>%&\\?/"
-BALANCERS = {"publicip": False, "public": False, "internalloadbalancer": True, "internal": True}
-DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+", re.I)
-LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"1\.\d{1,2}(\.\d{1,3})?")
 MOST_RANGES = 200
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,23}")
@@ -36,10 +37,6 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,23}")
 
 class BadName(Invalid):
     code, title = "bad_compute_name", "The name does not fit the rules"
-
-
-class BadOption(Invalid):
-    code, title = "bad_option", "A setting does not fit"
 
 
 @dataclass(frozen=True)
@@ -76,11 +73,14 @@ def check_supported(version: str, offered: list[str]) -> None:
         raise BadOption(f"Kubernetes {version} is not supported by AKS here. It offers {', '.join(offered)}.")
 
 
-def parse(given: dict[str, Any]) -> Options:
-    """Check the customisation of a create call. Raises BadOption (422) with what would pass."""
-    unknown = sorted(set(given) - KNOWN)
+def parse(given: dict[str, Any], known: Set[str] = KNOWN, now: datetime | None = None) -> Options:
+    """Check the customisation of a create call, or of an attach, which knows less: ATTACHED.
+
+    Raises BadOption or BadCertificate (422) with what would pass.
+    """
+    unknown = sorted(set(given) - known)
     if unknown:
-        raise BadOption(f"Unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(KNOWN))}.")
+        raise BadOption(f"Unknown settings: {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
     values: dict[str, Any] = {}
     warnings: list[str] = []
     parsers: tuple[Callable[[dict[str, Any], dict[str, Any], list[str]], None], ...] = (
@@ -88,9 +88,7 @@ def parse(given: dict[str, Any]) -> Options:
     )  # fmt: skip
     for parser in parsers:
         parser(given, values, warnings)
-    tls, certificate, key = _tls(given.get("tls") or {})
-    if tls:
-        values["tls"] = tls
+    certificate, key = edge.tls(given.get("tls") or {}, values, now or datetime.now(UTC))
     return Options(values, tuple(warnings), certificate, key)
 
 
@@ -153,34 +151,9 @@ def _dns_ip(text: str, cidr: ipaddress.IPv4Network | None) -> ipaddress.IPv4Addr
 
 
 def _balancer(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
-    wanted = given.get("load_balancer") or {}
-    if not isinstance(wanted, dict) or set(wanted) - {"internal", "subnet", "sku", "type"}:
-        raise BadOption("load_balancer has internal (true or false) or type, subnet and sku.")
-    wanted = _typed(wanted)
-    if not isinstance(wanted.get("internal", False), bool):
-        raise BadOption(f"load_balancer.internal is {wanted['internal']!r}; it can be true or false.")
-    sku = str(wanted.get("sku") or "standard").lower()
-    if sku not in ("standard", "basic"):
-        raise BadOption(f"The load balancer's sku is {sku!r}; it can be standard.")
-    if sku == "basic":
-        warnings.append("The basic load balancer is retired at Azure: a standard one is used.")
-    if wanted.get("subnet") and not wanted.get("internal"):
-        raise BadOption("A load balancer's subnet goes with internal: true; a public one has none.")
-    if wanted.get("internal"):
-        values["load_balancer"] = {"internal": True, "subnet": str(wanted.get("subnet") or "")}
-
-
-def _typed(wanted: dict[str, Any]) -> dict[str, Any]:
-    """`type` (PublicIp or InternalLoadBalancer, as older callers say) as `internal`."""
-    given = str(wanted.get("type") or "")
-    if not given:
-        return wanted
-    if given.lower() not in BALANCERS:
-        raise BadOption(f"load_balancer.type is {given!r}; it can be PublicIp or InternalLoadBalancer.")
-    internal = BALANCERS[given.lower()]
-    if wanted.get("internal", internal) != internal:
-        raise BadOption(f"load_balancer.type is {given} and internal is {wanted['internal']}: give one of them.")
-    return {**wanted, "internal": internal}
+    found = edge.balancer(given.get("load_balancer") or {}, warnings)
+    if found:
+        values["load_balancer"] = found
 
 
 def _api_server(given: dict[str, Any], values: dict[str, Any], warnings: list[str]) -> None:
@@ -255,41 +228,6 @@ def check_tags(tags: dict[str, str]) -> None:
             raise BadOption(f"The tag's name {name[:60]!r} needs 1 to {TAG_NAME} characters without {TAG_BARRED}.")
         if len(value) > TAG_VALUE:
             raise BadOption(f"The tag {name} has {len(value)} characters; Azure takes {TAG_VALUE}.")
-
-
-def _tls(given: dict[str, Any]) -> tuple[dict[str, Any], str, str]:
-    if not given:
-        return {}, "", ""
-    if not isinstance(given, dict) or set(given) - {"certificate", "key", "cname", "leaf_domain"}:
-        raise BadOption("tls has certificate and key (PEM) with cname, or leaf_domain or cname for a generated one.")
-    cname, leaf = str(given.get("cname") or ""), str(given.get("leaf_domain") or "")
-    if cname and not DNS_NAME.fullmatch(cname):
-        raise BadOption(f"tls: {cname!r} is not a domain name such as score.example.com.")
-    if leaf and not LABEL.fullmatch(leaf):
-        raise BadOption(f"tls: {leaf!r} is not a domain label of lower-case letters, digits and '-'.")
-    certificate, key = str(given.get("certificate") or ""), str(given.get("key") or "")
-    if bool(certificate) != bool(key):
-        raise BadOption("tls: an own certificate needs both certificate and key.")
-    if certificate:
-        _check_pair(certificate, key)
-        if not cname:
-            raise BadOption("tls: an own certificate needs the cname that clients call.")
-    mode = "own" if certificate else "generated"
-    return {"mode": mode, "cname": cname, "leaf_domain": leaf}, certificate, key
-
-
-def _check_pair(certificate: str, key: str) -> None:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-    try:
-        public = x509.load_pem_x509_certificates(certificate.encode())[0].public_key()
-        own = load_pem_private_key(key.encode(), password=None).public_key()
-    except (ValueError, TypeError, IndexError):
-        raise BadOption("tls: certificate and key have to be PEM, the key without a password.") from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if public.public_bytes(*form) != own.public_bytes(*form):
-        raise BadOption("tls: the key does not belong to the certificate.")
 
 
 CLUSTER_ID = re.compile(

@@ -1,6 +1,6 @@
 """Routes -> Envoy's files and the gateway's Kubernetes objects. Pure, ordered, hashed."""
 
-from endpoints.gateway.files import FILES, Files, build, expected, held
+from endpoints.gateway.files import FILES, IN_SECRET, Files, build, expected, held
 from endpoints.gateway.objects import (
     COMPONENT,
     HOLDERS,
@@ -17,6 +17,7 @@ __all__ = [
     "COMPONENT",
     "FILES",
     "HOLDERS",
+    "IN_SECRET",
     "PROBE_HEADER",
     "PROBE_PORT",
     "SELECTOR",

@@ -12,14 +12,21 @@ from endpoints.gateway import routes
 from endpoints.gateway.filters import Json, typed
 from endpoints.gateway.view import GatewayView
 
-PROBE_HEADER = "x-slipway-probe"
+PROBE_HEADER, METRICS_PATH = "x-slipway-probe", "/metrics"
+# What a scraper without the secret may know: how much there is to do and how long it takes in all, no names.
+OPEN_NUMBERS = (
+    "^(http[.]scoring[.]downstream_(cx_(total|active)|rq_(total|active|[1-5]xx|time))"
+    "|server[.](uptime|memory_allocated|days_until_first_cert_expiring))$"
+)
 # Which statistic tells the version of a file that Envoy has taken.
 STATISTICS = {
     "cds.json": "cluster_manager.cds.version_text",
     "rds.json": "http.scoring.rds.scoring.version_text",
     "ecds.jwt.json": "extension_config_discovery.http_filter.jwt.version_text",
     "ecds.keys.json": "extension_config_discovery.http_filter.keys.version_text",
+    "sds.json": "sds.edge.version_text",
 }
+IN_SECRET = {"ecds.keys.json", "sds.json"}  # the others are in the ConfigMap, "rest" is in both
 
 
 FILES = (*STATISTICS, "rest")  # what has a version; "rest" stands for all other files
@@ -41,15 +48,14 @@ def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
         "rds.json": [routes.route_table(view.endpoints)],
         "ecds.jwt.json": [_tokens(view)],
         "ecds.keys.json": [_keys(view)],
+        "sds.json": [_certificate(view)],
     }
     versions = {name: _version(content, counter, before.get(name, "")) for name, content in resources.items()}
     texts = {name: _text({"version_info": versions[name], "resources": content}) for name, content in resources.items()}
     secret = {
         "ecds.keys.json": texts.pop("ecds.keys.json"),
         "rds.probe.json": _text({"version_info": "1", "resources": [_probe(view.probe_secret)]}),
-        "sds.json": _text({"version_info": "1", "resources": [_certificate()]}),
-        "tls.crt": view.tls_certificate,
-        "tls.key": view.tls_key,
+        "sds.json": texts.pop("sds.json"),
     }
     config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}
     versions["rest"] = _version(_rest(config, secret), counter, before.get("rest", ""))
@@ -72,7 +78,7 @@ def _held(text: str) -> str:
 
 
 def _rest(config: Mapping[str, str], secret: Mapping[str, str]) -> list[str]:
-    return [secret.get("rds.probe.json", ""), secret.get("tls.crt", ""), config.get("companion.json", "")]
+    return [secret.get("rds.probe.json", ""), config.get("companion.json", "")]
 
 
 def expected(versions: Mapping[str, str], seen: Mapping[str, Any]) -> list[str]:
@@ -142,22 +148,25 @@ def _tokens(view: GatewayView) -> Json:
 
 
 def _probe(secret: str) -> Json:
-    """Readiness and numbers, by GET and with the secret only; the rest of Envoy's admin has no way in."""
-    must = [
-        {"name": PROBE_HEADER, "string_match": {"exact": secret}},
-        {"name": ":method", "string_match": {"exact": "GET"}},
-    ]
+    """Readiness and all numbers, by GET and with the secret only; without it the numbers that name nothing."""
+    is_get = {"name": ":method", "string_match": {"exact": "GET"}}
+    must = [{"name": PROBE_HEADER, "string_match": {"exact": secret}}, is_get]
     matches = [{"path": "/ready"}, {"path": "/stats"}, {"path": "/stats/prometheus"}]
     let_in = [{"match": {**match, "headers": must}, "route": {"cluster": "admin"}} for match in matches]
+    # The whole path, so that nobody adds a query of their own.
+    bare = {"name": ":path", "string_match": {"exact": METRICS_PATH}}
+    page = {"cluster": "admin", "prefix_rewrite": f"/stats/prometheus?usedonly&filter={OPEN_NUMBERS}"}
+    scraped = {"match": {"path": METRICS_PATH, "headers": [bare, is_get]}, "route": page}
     refuse = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
-    host = {"name": "probe", "domains": ["*"], "routes": [*let_in, refuse], "request_headers_to_remove": [PROBE_HEADER]}
+    routes = [*let_in, scraped, refuse]
+    host = {"name": "probe", "domains": ["*"], "routes": routes, "request_headers_to_remove": [PROBE_HEADER]}
     return typed("config.route.v3.RouteConfiguration", name="probe", virtual_hosts=[host])
 
 
-def _certificate() -> Json:
+def _certificate(view: GatewayView) -> Json:
+    """Certificate and key in one file, which changes at once and whose version Envoy tells; never half of a pair."""
     pair = {
-        "certificate_chain": {"filename": "secret/tls.crt"},
-        "private_key": {"filename": "secret/tls.key"},
-        "watched_directory": {"path": "secret"},
+        "certificate_chain": {"inline_string": view.tls_certificate},
+        "private_key": {"inline_string": view.tls_key},
     }
     return typed("extensions.transport_sockets.tls.v3.Secret", name="edge", tls_certificate=pair)

@@ -112,6 +112,7 @@ def _scoring_manager() -> Json:
         rds=rds,
         use_remote_address=True,
         normalize_path=True,
+        common_http_protocol_options={"idle_timeout": "1500s"},  # below the load balancer's, which tells nobody
         stream_idle_timeout="0s",  # a score may take longer than any idle limit; routes have their own timeout
         request_headers_timeout="30s",
         early_header_mutation_extensions=[{"name": "strip", "typed_config": strip}],

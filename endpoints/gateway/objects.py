@@ -11,7 +11,7 @@ from typing import Any
 from compute import hardening, reach
 from compute.names import MANAGED, gateway_namespace, named
 from deployments import manifests
-from endpoints.gateway.files import PROBE_HEADER, Files
+from endpoints.gateway.files import METRICS_PATH, PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
 
@@ -32,8 +32,18 @@ MATCH = {"app.kubernetes.io/name": COMPONENT}
 SELECTOR = f"app.kubernetes.io/name={COMPONENT}"
 HOLDERS = {"Secret": "gateway-secret", "ConfigMap": "gateway-config"}  # of the files that change
 HOME = "/srv/slipway"
-DRAIN_SECONDS, LONGEST_DRAIN_SECONDS = 5, 300  # until callers know of another gateway; for scores under way
 READY_SECONDS = 2  # an old gateway stays until the new one was ready that long
+# Of a gateway that ends: seconds without any caller; for callers that keep a connection and send nothing; for scores.
+QUIET_SECONDS, PATIENCE_SECONDS, LONGEST_DRAIN_SECONDS = 5, 120, 300
+# Envoy's container stays until the companion says that the callers have left; if it says nothing at all, 30 s.
+STAY = "n=0; while [ ! -e run/drained ]; do sleep 0.2; n=$((n+1)); [ -e run/draining ] || [ $n -lt 150 ] || break; done"
+BALANCER_IDLE_MINUTES = 30  # Azure's 4 would cut a score that takes longer; Envoy closes an idle connection before
+SCRAPE = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/scheme": "http",
+    "prometheus.io/port": str(PROBE_PORT),
+    "prometheus.io/path": METRICS_PATH,
+}
 USER = 65532
 COMPANION = Path(__file__).parent.parent / "pod" / "companion.py"
 
@@ -105,7 +115,7 @@ def _boot() -> dict[str, str]:
 def _deployment(view: GatewayView, boot: dict[str, str]) -> Json:
     pod = _pod(view)
     mark = hashlib.sha256(json.dumps([boot, pod], sort_keys=True).encode()).hexdigest()[:16]
-    template = {"metadata": {"labels": _labels(view), "annotations": {"slipway.dev/boot": mark}}, "spec": pod}
+    template = {"metadata": {"labels": _labels(view), "annotations": {**SCRAPE, "slipway.dev/boot": mark}}, "spec": pod}
     spec = {
         "replicas": view.replicas,
         "revisionHistoryLimit": 2,
@@ -170,7 +180,8 @@ def _companion(view: GatewayView, name: str, mode: str) -> Json:
 
 
 def _drain() -> list[str]:
-    return ["python", "boot/companion.py", "drain", str(DRAIN_SECONDS), str(LONGEST_DRAIN_SECONDS)]
+    limits = (QUIET_SECONDS, PATIENCE_SECONDS, LONGEST_DRAIN_SECONDS)
+    return ["python", "boot/companion.py", "drain", *map(str, limits)]
 
 
 def _before_end(*command: str) -> Json:
@@ -206,22 +217,39 @@ def _envoy(view: GatewayView) -> Json:
         "startupProbe": {**probe, "periodSeconds": 1, "failureThreshold": 60},
         "readinessProbe": {**probe, "periodSeconds": 2, "failureThreshold": 2},
         "livenessProbe": {**probe, "periodSeconds": 10, "failureThreshold": 3},
-        **_before_end("/bin/sh", "-c", f"sleep {DRAIN_SECONDS}; while [ -e run/draining ]; do sleep 0.2; done"),
+        **_before_end("/bin/sh", "-c", STAY),
     }
 
 
 def _service(view: GatewayView) -> Json:
     service = _object(view, "v1", "Service", COMPONENT)
-    if view.is_internal:
-        notes = {"service.beta.kubernetes.io/azure-load-balancer-internal": "true"}
-        if view.subnet:
-            notes["service.beta.kubernetes.io/azure-load-balancer-internal-subnet"] = view.subnet
-        service["metadata"]["annotations"] = notes
+    service["metadata"]["annotations"] = _balancer_notes(view)
     ports: list[Json] = [{"name": "https", "port": view.https_port, "targetPort": HTTPS_PORT, "protocol": "TCP"}]
     if not view.is_https_only:
         ports.append({"name": "http", "port": view.http_port, "targetPort": HTTP_PORT, "protocol": "TCP"})
-    type_ = "NodePort" if view.is_node_port else "LoadBalancer"
-    return service | {"spec": {"type": type_, "selector": dict(MATCH), "ports": ports}}
+    spec = {
+        "type": "NodePort" if view.is_node_port else "LoadBalancer",
+        "selector": dict(MATCH),
+        "ports": ports,
+        # Not Local: that leaves callers with a dead node until the balancer's probe has failed twice (10 s), and sends
+        # all to the few nodes that have a gateway. The callers' addresses, which it would keep, are used for nothing.
+        "externalTrafficPolicy": "Cluster",
+    }
+    return service | {"spec": spec}
+
+
+def _balancer_notes(view: GatewayView) -> dict[str, str]:
+    """What Azure's load balancer is told; other clusters leave it unread."""
+    told = {
+        "load-balancer-tcp-idle-timeout": str(BALANCER_IDLE_MINUTES),
+        "load-balancer-internal": "true" if view.is_internal else "",
+        "load-balancer-internal-subnet": view.subnet,
+        "load-balancer-ipv4": view.ip,
+        "load-balancer-resource-group": view.ip_resource_group,
+        "pip-name": view.ip_name,
+        "dns-label-name": view.dns_label,
+    }
+    return {f"service.beta.kubernetes.io/azure-{name}": value for name, value in told.items() if value}
 
 
 def _budget(view: GatewayView) -> Json:

@@ -58,3 +58,7 @@ class GatewayView:
     subnet: str = ""
     is_node_port: bool = False
     api_ports: tuple[int, ...] = (443, 6443)
+    dns_label: str = ""
+    ip: str = ""
+    ip_name: str = ""
+    ip_resource_group: str = ""

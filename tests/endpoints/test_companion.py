@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from endpoints import keys
+from compute import certificates
 from endpoints.pod import companion
 
 PROGRAM = Path(companion.__file__)
@@ -43,7 +43,7 @@ class Cluster:
     """A Kubernetes API for EndpointSlices: `items` is its state, `events` what a watch tells."""
 
     def __init__(self, folder: Path) -> None:
-        certificate, key = keys.self_signed(["127.0.0.1"], datetime.now(UTC))
+        certificate, key = certificates.make(["127.0.0.1"], datetime.now(UTC))
         (folder / "token").mkdir()
         (folder / "token" / "ca.crt").write_text(certificate)
         (folder / "token" / "token").write_text("the-token")

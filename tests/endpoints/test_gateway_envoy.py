@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from compute import certificates
 from endpoints import counters, gateway, keys
 from endpoints.pod import companion
 from endpoints.types import AuthMode
@@ -45,7 +48,7 @@ def box(replicas: dict[str, Replica], tmp_path_factory: pytest.TempPathFactory) 
     for name, replica in replicas.items():
         made.replicas(f"ws-a/{name}", replica)
     made.replicas("ws-a/empty")
-    certificate, key = keys.self_signed([ADDRESS], datetime.now(UTC))
+    certificate, key = certificates.make([ADDRESS], datetime.now(UTC))
     with made.running(picture(certificate=certificate, key=key)) as running:
         yield running
 
@@ -63,7 +66,7 @@ def picture(
         endpoint("loading", version("a", 0, is_routed=False), auth=AuthMode.NONE),
     ]
     if not certificate:
-        certificate, key = keys.self_signed([ADDRESS], datetime.now(UTC))
+        certificate, key = certificates.make([ADDRESS], datetime.now(UTC))
     return view(*found, jwks=JWKS, tls_certificate=certificate, tls_key=key)
 
 
@@ -170,31 +173,72 @@ def beside(box: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExec
     with ThreadPoolExecutor(2) as pool:
         yield pool
     companion.Admin("envoy", timeout=5).ask("POST", "/healthcheck/ok")
+    for name in ("draining", "drained"):
+        (box.folder / "run" / name).unlink(missing_ok=True)
 
 
 def test_a_drain_sends_callers_elsewhere_and_waits_for_a_score_under_way(box: Box, beside: ThreadPoolExecutor) -> None:
-    draining = box.folder / "run" / "draining"
+    draining, drained = box.folder / "run" / "draining", box.folder / "run" / "drained"
     score = beside.submit(box.score, "open", "", {"sleep": 1.2})
     time.sleep(0.3)
     assert "connection" not in box.call("/")[1]
-    drain = beside.submit(companion.drain, 0.1, 20)
+    drain = beside.submit(companion.drain, 0.1, 20, 20)
     until = time.monotonic() + 5
     while box.call("/")[1].get("connection") != "close":
         assert time.monotonic() < until
     assert draining.exists()
     assert not score.done()
+    assert not drained.exists()
     drain.result()
     assert score.result(0.5)[0] == 200
-    assert not draining.exists()
+    assert drained.exists()
 
 
-def test_a_drain_is_given_up_after_the_longest_time(box: Box, beside: ThreadPoolExecutor) -> None:
-    score = beside.submit(box.score, "open", "", {"sleep": 2})
-    time.sleep(0.3)
-    companion.drain(0.1, 0.5)
-    assert not score.done()
-    assert not (box.folder / "run" / "draining").exists()
-    assert score.result()[0] == 200
+def test_a_drain_waits_for_callers_that_keep_their_connection_until_their_next_request(
+    box: Box, beside: ThreadPoolExecutor
+) -> None:
+    kept = http.client.HTTPConnection(ADDRESS, 8080, timeout=5)
+    kept.request("GET", "/")
+    assert kept.getresponse().read()
+    drain = beside.submit(companion.drain, 0.3, 20, 20)
+    time.sleep(1)
+    assert not drain.done()
+    kept.request("GET", "/")
+    answer = kept.getresponse()
+    assert (answer.status, answer.getheader("connection")) == (404, "close")
+    answer.read()
+    drain.result(2)
+
+
+def test_a_drain_goes_on_while_new_callers_come_and_is_not_held_up_by_probes(
+    box: Box, beside: ThreadPoolExecutor
+) -> None:
+    drain = beside.submit(companion.drain, 0.5, 20, 20)
+    for _ in range(8):
+        assert box.call("/")[0] == 404
+        time.sleep(0.15)
+    assert not drain.done()
+    until = time.monotonic() + 5
+    while not drain.done():
+        assert time.monotonic() < until
+        socket.create_connection((ADDRESS, 8080), timeout=1).close()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("limits", [(0.1, 0.3, 20), (0.1, 20, 0.5)])
+def test_a_drain_is_given_up_after_the_longest_time(
+    box: Box, beside: ThreadPoolExecutor, limits: tuple[float, ...]
+) -> None:
+    kept, score = http.client.HTTPConnection(ADDRESS, 8080, timeout=5), None
+    kept.connect()
+    if limits[2] < 1:
+        score = beside.submit(box.score, "open", "", {"sleep": 1.5})
+        time.sleep(0.3)
+    companion.drain(*limits)
+    assert score is None or not score.done()
+    assert (box.folder / "run" / "drained").exists()
+    kept.close()
+    assert score is None or score.result()[0] == 200
 
 
 def test_a_version_that_is_only_loaded_takes_no_request(box: Box) -> None:
