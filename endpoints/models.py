@@ -136,9 +136,19 @@ class Gateway(models.Model):
     tls_certificate = models.TextField()
     tls_key = EncryptedTextField()
     tls_names = models.JSONField(default=list)
+    tls_ends_at = models.DateTimeField(null=True, blank=True, help_text="Of the certificate that callers are shown.")
+    tls_note = models.TextField(blank=True, help_text="What people should know of its end.")
+    tls_told = models.JSONField(default=dict, help_text="Fingerprint and level of the last note.")
+    tls_seen = models.JSONField(default=dict, help_text="Fingerprint that every pod's Envoy showed last, and when.")
+    tls_trouble = models.TextField(blank=True, help_text="Why it could not be made anew.")
     signature = models.CharField(max_length=64, blank=True, help_text="Of the rows that were last compared.")
     read_at = models.DateTimeField(null=True, blank=True, help_text="When its numbers were last read.")
     readings = models.JSONField(default=dict, help_text="Pod uid -> the counters at the last reading.")
+
+    @property
+    def certificate(self) -> str:
+        """The chain that callers are to be shown: the own one, else that which the portal made."""
+        return self.compute_target.tls_certificate or self.tls_certificate
 
 
 class TrafficSample(models.Model):

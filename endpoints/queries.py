@@ -15,7 +15,10 @@ from typing import Any
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 
+from compute import certificates, edge
 from compute import queries as compute
+from compute.models import ComputeTarget
+from compute.types import Purpose
 from deployments import diagnose, manifests
 from deployments import queries as deployments
 from endpoints import counters, traffic
@@ -197,6 +200,47 @@ def gateway(*, target_id: int) -> Gateway | None:
     return rows.filter(compute_target_id=target_id, state=GatewayState.READY).first()
 
 
+def gateway_shown(*, target: ComputeTarget) -> dict[str, Any]:
+    """How callers reach a target that the caller has been let into, and the certificate that they are shown."""
+    row = Gateway.objects.filter(compute_target=target).first() or Gateway(compute_target=target)
+    row.compute_target = target
+    is_tls_only = is_https_only(target)
+    return {
+        "state": row.state, "host": edge.host(target.config, target.region), "address": row.address,
+        "http_port": None if is_tls_only else row.http_port, "https_port": row.https_port,
+        "is_internal": bool((target.config.get("load_balancer") or {}).get("internal")),
+        "replicas": replicas(target), "certificate": _certificate(row) if row.certificate else None,
+    }  # fmt: skip
+
+
+def replicas(target: ComputeTarget) -> int:
+    """How many gateway pods a target has."""
+    return 1 if target.purpose == Purpose.DEV_TEST else 2
+
+
+def is_https_only(target: ComputeTarget) -> bool:
+    """Whether the plain door is closed: where TLS was asked for before anybody called."""
+    tls = target.config.get("tls") or {}
+    return bool(tls) and not tls.get("http")
+
+
+def _certificate(row: Gateway) -> dict[str, Any]:
+    told = certificates.facts(row.certificate)
+    source = "self-signed" if told.subject == told.issuer else "issuer"
+    return {
+        "source": "own" if row.compute_target.tls_certificate else source, "subject": told.subject,
+        "issuer": told.issuer, "names": list(told.names), "begins_at": told.begins_at, "ends_at": told.ends_at,
+        "days_left": told.days_left(timezone.now()), "fingerprint": told.fingerprint,
+        "is_seen": row.tls_seen.get("fingerprint") == told.fingerprint, "note": row.tls_note,
+    }  # fmt: skip
+
+
+def ending_certificates(*, workspace: Workspace) -> list[Gateway]:
+    """Gateways whose certificate somebody should look at, by the name of their compute target."""
+    rows = Gateway.objects.filter(compute_target__workspace=workspace).exclude(tls_note="")
+    return list(rows.select_related("compute_target").order_by("compute_target__name"))
+
+
 def gateways_to_look_at() -> list[int]:
     """Ids of the gateways that answer and carry something."""
     rows = Gateway.objects.filter(state=GatewayState.READY, compute_target__endpoints__isnull=False)
@@ -311,8 +355,9 @@ def _post(found: Gateway, path: str, payload: bytes, headers: dict[str, str]) ->
     target = found.compute_target
     where = outbound.place(f"https://{found.address}:{found.https_port}")
     context = ssl.create_default_context()
-    context.load_verify_locations(cadata=target.tls_certificate or found.tls_certificate)
-    name = (target.config.get("tls") or {}).get("cname") or found.address
+    context.load_verify_locations(cadata=found.certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # it is enough by itself, whoever signed it
+    name = edge.host(target.config, target.region) or found.address
     connection = http.client.HTTPSConnection(name, found.https_port, timeout=TRY_SECONDS, context=context)
     connection.sock = context.wrap_socket(
         socket.create_connection((where.ip, where.port), timeout=TRY_SECONDS), server_hostname=name

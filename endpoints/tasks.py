@@ -17,6 +17,7 @@ app.conf.beat_schedule["forget-old-numbers"] = {"task": "endpoints.forget_old_nu
 
 
 app.conf.beat_schedule["renew-signing-keys"] = {"task": "endpoints.renew_signing_keys", "schedule": HOUR}
+app.conf.beat_schedule["watch-certificates"] = {"task": "endpoints.watch_certificates", "schedule": HOUR}
 
 
 @shared_task(name="endpoints.look_at_gateways")
@@ -50,3 +51,11 @@ def renew_signing_keys() -> None:
     from endpoints import actions
 
     actions.signing_key_renew()
+
+
+@shared_task(name="endpoints.watch_certificates")
+def watch_certificates() -> None:
+    """Renew made certificates, tell before one ends."""
+    from endpoints import actions
+
+    actions.certificates_watch()

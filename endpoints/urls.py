@@ -34,8 +34,11 @@ def _doors(root: str, kind: EndpointKind) -> list[URLPattern]:
     return found
 
 
+TARGET = f"{HOME}/compute-targets/<str:name>/gateway"
 ONE = f"{HOME}/endpoints/<str:name>"
 api_urls = [
+    path(f"{TARGET}/", api.GatewayDetail.as_view(), name="api-gateway"),
+    path(f"{TARGET}/certificate/", api.Certificate.as_view(), name="api-gateway-certificate"),
     *_doors("services", EndpointKind.SERVICE),
     *_doors("endpoints", EndpointKind.VERSIONED),
     path(f"{ONE}/traffic/", api.EndpointTraffic.as_view(), name="api-endpoint-traffic"),
@@ -75,6 +78,8 @@ def _pages(root: str, kind: EndpointKind) -> list[URLPattern]:
 PAGE = f"{PAGES}/endpoints/<str:name>"
 VERSIONED = {"kind": EndpointKind.VERSIONED}
 page_urls = [
+    path(f"{PAGES}/compute/<str:name>/gateway/", views.gateway, name="gateway"),
+    path(f"{PAGES}/compute/<str:name>/gateway/certificate/", views.certificate, name="gateway-certificate"),
     *_pages("services", EndpointKind.SERVICE),
     *_pages("endpoints", EndpointKind.VERSIONED),
     path(f"{PAGE}/traffic/", views.split, VERSIONED, name="endpoint-traffic"),

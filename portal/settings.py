@@ -280,6 +280,10 @@ GATEWAY_HTTP_PORT = env_int("SLIPWAY_GATEWAY_HTTP_PORT", 80)
 GATEWAY_HTTPS_PORT = env_int("SLIPWAY_GATEWAY_HTTPS_PORT", 443)
 # How often replicas bring the requests that they collect.
 COLLECT_SECONDS = env_int("SLIPWAY_COLLECT_SECONDS", 30)
+# Who signs the gateways' certificates (PEM; the signing authority first in its chain); empty: they sign themselves.
+TLS_ISSUER_CERTIFICATE = env_secret("SLIPWAY_TLS_ISSUER_CERTIFICATE")
+TLS_ISSUER_KEY = env_secret("SLIPWAY_TLS_ISSUER_KEY")
+TLS_DAYS = env_int("SLIPWAY_TLS_DAYS", 30)
 INFERENCE_IMAGE = env("SLIPWAY_INFERENCE_IMAGE", "slipway/inference-base:1")
 ENVOY_IMAGE = env("SLIPWAY_ENVOY_IMAGE", "envoyproxy/envoy:v1.40-latest")
 # How much a replica may write beside its code and models (caches, /tmp), in GiB.

@@ -47,6 +47,7 @@ class OperationKind(models.TextChoices):
     POOL_ADD = "pool.add"
     POOL_SCALE = "pool.scale"
     POOL_REMOVE = "pool.remove"
+    GATEWAY_UPDATE = "gateway.update"
     ENVIRONMENT_BUILD = "environment.build"
     SERVICE_CREATE = "service.create"
     SERVICE_UPDATE = "service.update"

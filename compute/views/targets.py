@@ -87,6 +87,7 @@ def detail_context(target: Any) -> dict[str, Any]:
         **_powers(target), "ending": given.ending_words(target, timezone.now()),
         "pools": pools_with_use(target), "may_pool": queries.is_changeable(target) and not power.is_stopped(target),
         "options": [(key, value) for key, value in target.config.items() if value],
+        "gateway": getattr(target, "gateway", None),
     }  # fmt: skip
 
 

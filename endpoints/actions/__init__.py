@@ -20,6 +20,7 @@ from endpoints.actions.endpoints import (
     endpoint_describe,
     service_create,
 )
+from endpoints.actions.gateway import certificate_make, certificate_set, certificate_watch, certificates_watch
 from endpoints.actions.versions import (
     endpoint_set_traffic,
     version_create,
@@ -32,6 +33,10 @@ __all__ = [
     "Change",
     "Draft",
     "auth_set",
+    "certificate_make",
+    "certificate_set",
+    "certificate_watch",
+    "certificates_watch",
     "endpoint_change",
     "endpoint_create",
     "endpoint_delete",

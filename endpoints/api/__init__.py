@@ -2,13 +2,16 @@
 
 from endpoints.api.access import KeyRegenerate, Keys, Token
 from endpoints.api.endpoints import EndpointDetail, EndpointList, EndpointTraffic, VersionDetail, VersionList
+from endpoints.api.gateway import Certificate, GatewayDetail
 from endpoints.api.reading import Events, Logs, Metrics, Revisions, Rollback, Score
 
 __all__ = [
+    "Certificate",
     "EndpointDetail",
     "EndpointList",
     "EndpointTraffic",
     "Events",
+    "GatewayDetail",
     "KeyRegenerate",
     "Keys",
     "Logs",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from compute import edge
 from compute import queries as compute
 from compute.steps.reaching import reached
 from deployments.steps import why
+from endpoints import actions, issuing
 from endpoints import gateway as builder
-from endpoints import keys
 from endpoints.models import Endpoint, Gateway
 from endpoints.steps import entrance, picture, publish
 from endpoints.types import GatewayState
@@ -90,36 +91,41 @@ def gateway_is_up(cluster: Cluster, row: Gateway) -> Wait | None:
         return Wait(0.5, "Waiting for the gateway to start")
     door = entrance.find(cluster, row)
     if door is None:
-        return Wait(0.5, entrance.missing(row.compute_target))
-    _note(row, door)
+        return Wait(0.5, f"{entrance.missing(row.compute_target)}{_why(cluster, row)}")
+    note(row, door)
     return None
 
 
-def _note(row: Gateway, door: entrance.Entrance) -> None:
+def _why(cluster: Cluster, row: Gateway) -> str:
+    """What the cluster says against the address, e.g. that the wanted one is not there."""
+    found = cluster.observe("Event", namespace=publish.namespace(row))
+    told = [item for item in found if item["involvedObject"].get("kind") == "Service" and item["type"] == "Warning"]
+    return f": {told[-1]['message']}" if told else ""
+
+
+def note(row: Gateway, door: entrance.Entrance) -> None:
+    """Write down where scoring is; a made certificate that is not for these names is made anew."""
     address = door.address
     fields: dict[str, Any] = {
         "address": address, "state": GatewayState.READY, "http_port": door.http_port, "https_port": door.https_port,
     }  # fmt: skip
-    if address not in row.tls_names:
-        names = [
-            name
-            for name in (*row.tls_names[:1], (row.compute_target.config.get("tls") or {}).get("cname"), address)
-            if name
-        ]
-        certificate, key = keys.self_signed(names, timezone.now())
+    names = issuing.names_of(row.compute_target, address)
+    if names != row.tls_names:
+        certificate, key = issuing.pair(names, timezone.now())
         fields |= {"tls_certificate": certificate, "tls_key": key, "tls_names": names}
     for name, value in fields.items():
         setattr(row, name, value)
     row.save(update_fields=list(fields))
     for endpoint in Endpoint.objects.filter(compute_target_id=row.compute_target_id):
         Endpoint.objects.filter(pk=endpoint.pk).update(scoring_uri=scoring_uri(row, endpoint.name))
+    actions.certificate_watch(row)
 
 
 def scoring_uri(row: Gateway, name: str) -> str:
-    """Where callers score: https under the given name where TLS was asked for, else http."""
-    tls = row.compute_target.config.get("tls")
-    scheme, port, usual = ("https", row.https_port, 443) if tls else ("http", row.http_port, 80)
-    host = (tls or {}).get("cname") or row.address
+    """Where callers score: under the name they were given, else the address; https where TLS was asked for."""
+    target = row.compute_target
+    scheme, port, usual = ("https", row.https_port, 443) if target.config.get("tls") else ("http", row.http_port, 80)
+    host = edge.host(target.config, target.region) or row.address
     return f"{scheme}://{host}{'' if port == usual else f':{port}'}/api/v1/service/{name}/score"
 
 

@@ -10,8 +10,6 @@ from dataclasses import replace
 from django.conf import settings
 from django.db.models import F
 
-from compute.models import ComputeTarget
-from compute.types import Purpose
 from deployments import manifests
 from deployments.config import DeploymentConfig
 from deployments.models import Deployment, Revision
@@ -43,30 +41,19 @@ def draw(gateway: Gateway) -> GatewayView:
         jwks=keys.jwks([key.public_jwk for key in queries.signing_keys()]),
         issuer=keys.ISSUER,
         probe_secret=gateway.probe_secret,
-        tls_certificate=certificate_of(gateway),
+        tls_certificate=gateway.certificate,
         tls_key=target.tls_key or gateway.tls_key,
-        replicas=1 if target.purpose == Purpose.DEV_TEST else 2,
+        replicas=queries.replicas(target),
         http_port=settings.GATEWAY_HTTP_PORT,
         https_port=settings.GATEWAY_HTTPS_PORT,
         envoy_image=settings.ENVOY_IMAGE,
         companion_image=settings.INFERENCE_IMAGE,
-        is_https_only=is_https_only(target),
+        is_https_only=queries.is_https_only(target),
         is_internal=bool(balancer.get("internal")),
         is_node_port=(target.config.get("gateway") or {}).get("service") == "NodePort",
         api_ports=tuple(settings.API_SERVER_PORTS),
         **{name: str(balancer.get(name) or "") for name in BALANCER},
     )
-
-
-def is_https_only(target: ComputeTarget) -> bool:
-    """Whether the plain door is closed: where TLS was asked for before anybody called."""
-    tls = target.config.get("tls") or {}
-    return bool(tls) and not tls.get("http")
-
-
-def certificate_of(gateway: Gateway) -> str:
-    """The chain that callers are to be shown: the own one, else that which the portal made."""
-    return gateway.compute_target.tls_certificate or gateway.tls_certificate
 
 
 def signature(gateway: Gateway) -> str:
@@ -78,7 +65,7 @@ def signature(gateway: Gateway) -> str:
     )  # fmt: skip
     told = [[*map(str, row[:-2]), (row[-1] if row[-2] is None else row[-2]) > 0] for row in facts]
     kids = list(queries.signing_keys().values_list("kid", flat=True))
-    return hashlib.sha256(json.dumps([told, kids, certificate_of(gateway)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([told, kids, gateway.certificate]).encode()).hexdigest()
 
 
 def _endpoint(endpoint: Endpoint, rows: list[EndpointVersion], configs: Mapping[int, DeploymentConfig]) -> EndpointView:

@@ -19,7 +19,7 @@ from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.names import gateway_namespace
 from endpoints import gateway as builder
-from endpoints import keys
+from endpoints import issuing
 from endpoints.gateway import Files, GatewayView
 from endpoints.models import Endpoint, Gateway
 from endpoints.steps import picture
@@ -67,8 +67,8 @@ def gateway_of(target: ComputeTarget) -> Gateway:
     found = Gateway.objects.select_related("compute_target__workspace").filter(compute_target=target).first()
     if found is not None:
         return found
-    names = [f"{target.name}.slipway.internal"]
-    certificate, key = keys.self_signed(names, timezone.now())
+    names = issuing.names_of(target, "")
+    certificate, key = issuing.pair(names, timezone.now())
     fresh = {
         "probe_secret": secrets.token_urlsafe(24),
         "tls_certificate": certificate,
@@ -222,7 +222,11 @@ def publish_now(op: Operation) -> Wait | None:
 def confirm_now(op: Operation) -> Wait | None:
     """Wait until every gateway pod serves what this operation published, or something later."""
     target = target_of(op)
-    cluster, row = compute.open_cluster(target), gateway_of(target)
+    return confirmed(op, compute.open_cluster(target), gateway_of(target))
+
+
+def confirmed(op: Operation, cluster: Cluster, row: Gateway) -> Wait | None:
+    """None once every gateway pod has what the operation published; presses a gateway that is late."""
     missing = late(cluster, row, op.memo["published"])
     if missing == []:
         return None
