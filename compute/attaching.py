@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compute import actions, queries
+from compute import actions, options, queries
 from compute.actions import given as given_actions
 from portal.models import Operation, User, Workspace
 from portal.problems import Invalid
 
-OF_AZURE = ("cluster_id", "resource_group", "cluster_name", "authorize_range")
+OF_AZURE = ("cluster_id", "resource_group", "cluster_name", "authorize_range", "load_balancer")
 OF_OTHERS = ("region", "gateway_service", "gateway_address")
 
 
@@ -27,7 +27,9 @@ def wish_of(data: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(odd)} {'does' if len(odd) == 1 else 'do'} not go with {kind}. Give either a kubeconfig, or "
             "an AKS cluster by its id or name."
         )
-    kept = {name: value for name, value in data.items() if name not in (*barred, "kubeconfig")}
+    config = {name: data[name] for name in sorted(options.ATTACHED) if data.get(name)}
+    kept = {name: value for name, value in data.items() if name not in (*barred, *options.ATTACHED, "kubeconfig")}
+    kept |= {"config": config}
     return kept | {"given": queries.given_cluster(text)} if text.strip() else kept
 
 

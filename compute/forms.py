@@ -22,7 +22,22 @@ class ScaleForm(Shape):
     generation = serializers.IntegerField()
 
 
-class CreateForm(Shape):
+class EdgeForm(Shape):
+    """How callers reach what runs there."""
+
+    internal = serializers.CharField(required=False, allow_blank=True)
+    balancer_subnet = serializers.CharField(required=False, allow_blank=True)
+    dns_label = serializers.CharField(required=False, allow_blank=True)
+    balancer_ip = serializers.CharField(required=False, allow_blank=True)
+    ip_name = serializers.CharField(required=False, allow_blank=True)
+    ip_resource_group = serializers.CharField(required=False, allow_blank=True)
+    leaf_domain = serializers.CharField(required=False, allow_blank=True)
+    cname = serializers.CharField(required=False, allow_blank=True)
+    certificate = serializers.CharField(required=False, allow_blank=True)
+    key = serializers.CharField(required=False, allow_blank=True)
+
+
+class CreateForm(EdgeForm):
     """The create form. Empty means: not said."""
 
     name = serializers.CharField()
@@ -37,8 +52,6 @@ class CreateForm(Shape):
     max_count = serializers.CharField(required=False, allow_blank=True)
     authorized_ip_ranges = serializers.CharField(required=False, allow_blank=True)
     private_cluster = serializers.CharField(required=False, allow_blank=True)
-    internal = serializers.CharField(required=False, allow_blank=True)
-    balancer_subnet = serializers.CharField(required=False, allow_blank=True)
     subnet_id = serializers.CharField(required=False, allow_blank=True)
     service_cidr = serializers.CharField(required=False, allow_blank=True)
     dns_service_ip = serializers.CharField(required=False, allow_blank=True)
@@ -47,10 +60,6 @@ class CreateForm(Shape):
     identity = serializers.CharField(required=False, allow_blank=True)
     zones = serializers.CharField(required=False, allow_blank=True)
     os_disk_gb = serializers.CharField(required=False, allow_blank=True)
-    leaf_domain = serializers.CharField(required=False, allow_blank=True)
-    cname = serializers.CharField(required=False, allow_blank=True)
-    certificate = serializers.CharField(required=False, allow_blank=True)
-    key = serializers.CharField(required=False, allow_blank=True)
     tags = serializers.CharField(required=False, allow_blank=True)
     check = serializers.CharField(required=False, allow_blank=True)
 
@@ -62,7 +71,7 @@ class KubeconfigForm(Shape):
     kubeconfig_file = serializers.FileField(required=False, allow_empty_file=True)
 
 
-class AttachForm(KubeconfigForm):
+class AttachForm(KubeconfigForm, EdgeForm):
     """The attach form."""
 
     name = serializers.CharField()
@@ -119,10 +128,18 @@ def create_wish(posted: Any) -> dict[str, Any]:
         config["os_disk_gb"] = _number(data["os_disk_gb"], "os_disk_gb")
     if "private_cluster" in data:
         config["private_cluster"] = True
-    if "internal" in data or "balancer_subnet" in data:
-        config["load_balancer"] = {"internal": "internal" in data, "subnet": data.get("balancer_subnet", "")}
-    tls = {name: data[name] for name in ("leaf_domain", "cname", "certificate", "key") if name in data}
-    return wish | {"config": config | ({"tls": tls} if tls else {}), "tags": tags(data.get("tags", ""))}
+    return wish | {"config": config | _edge(data), "tags": tags(data.get("tags", ""))}
+
+
+def _edge(data: dict[str, Any]) -> dict[str, Any]:
+    """Load balancer and TLS, of what is not empty."""
+    names = {"balancer_subnet": "subnet", "balancer_ip": "ip"}
+    fields = ("balancer_subnet", "dns_label", "balancer_ip", "ip_name", "ip_resource_group")
+    balancer: dict[str, Any] = {names.get(name, name): data[name] for name in fields if data.get(name)}
+    balancer |= {"internal": True} if data.get("internal") else {}
+    tls = {name: data[name] for name in ("leaf_domain", "cname", "certificate", "key") if data.get(name)}
+    found = {"load_balancer": balancer, "tls": tls}
+    return {name: values for name, values in found.items() if values}
 
 
 def attach_wish(posted: Any, files: Any) -> dict[str, Any]:
@@ -131,7 +148,7 @@ def attach_wish(posted: Any, files: Any) -> dict[str, Any]:
     wish = {name: data.get(name, "") for name in ("authorize_range", "region", "gateway_service", "gateway_address")}
     return {
         "name": data["name"], "purpose": data["purpose"], "kubeconfig": _kubeconfig(data),
-        "cluster_id": data.get("cluster_id") or data.get("picked", ""), **wish,
+        "cluster_id": data.get("cluster_id") or data.get("picked", ""), **_edge(data), **wish,
     }  # fmt: skip
 
 

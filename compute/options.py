@@ -252,6 +252,14 @@ LONGEST_ADDRESS = 100
 GATEWAY_SERVICES = ("LoadBalancer", "NodePort")
 
 
+def parse_given(given: dict[str, Any]) -> Options:
+    """Check the customisation of a cluster outside of Azure. Raises BadOption or BadCertificate (422)."""
+    checked = parse(given, {"tls"})
+    if "load_balancer" in checked.values:
+        raise BadOption("tls.leaf_domain is a label of Azure's; for another cluster give cname.")
+    return checked
+
+
 def gateway_of(given: Mapping[str, Any]) -> dict[str, str]:
     """How the gateway of a cluster outside of Azure is reached, of `gateway_service` and `gateway_address`; empty: by
     the address that its load balancer gets. Raises BadOption.
@@ -272,7 +280,7 @@ def _is_host(text: str) -> bool:
     try:
         return ipaddress.ip_address(text) is not None
     except ValueError:
-        return bool(DNS_NAME.fullmatch(text))
+        return bool(edge.DNS_NAME.fullmatch(text))
 
 
 def check_range(text: str) -> str:

@@ -24,22 +24,26 @@ class AzureGivesIt(Conflict):
 def compute_target_attach_given(
     *, workspace: Workspace, name: str, actor: User, given: GivenCluster, purpose: str = Purpose.FAST_PROD,
     region: str = "", gateway_service: str = "", gateway_address: str = "",
+    config: dict[str, Any] | None = None,
 ) -> Operation:  # fmt: skip
     """Start to attach any Kubernetes cluster by its kubeconfig, which is kept encrypted and never shown again.
 
     `region` is a free label, the workspace's by default; `gateway_service` and `gateway_address` are for clusters whose
-    load balancers get no address. Raises NameTaken or AlreadyAttached (409), BadName or BadOption (422). What the
-    cluster has to say comes in the operation.
+    load balancers get no address; `config` has tls. Raises NameTaken or AlreadyAttached (409), BadName, BadOption or
+    BadCertificate (422). What the cluster has to say comes in the operation.
     """
     options.check_name(name)
     gateway = options.gateway_of({"gateway_service": gateway_service, "gateway_address": gateway_address})
+    checked = options.parse_given(config or {})
     place = region.strip() or targets.region_of(workspace.region)
     targets.check_server_free(workspace, given)
     targets.check_free(workspace, name, place)
     target = targets.insert(
         workspace=workspace, name=name, region=place, purpose=Purpose(purpose), is_attached=True,
         platform=Platform.KUBERNETES, state=ComputeState.CREATING, cluster_name=given.name, server=given.server,
-        access=given.kept, access_ends_at=given.ends, config={"gateway": gateway} if gateway else {}, created_by=actor,
+        access=given.kept, access_ends_at=given.ends, created_by=actor,
+        config={**checked.values, **({"gateway": gateway} if gateway else {})},
+        tls_certificate=checked.tls_certificate, tls_key=checked.tls_key,
     )  # fmt: skip
     op = operations.start(
         kind=OperationKind.COMPUTE_ATTACH, on=target, actor=actor, target_id=target.pk,

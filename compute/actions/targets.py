@@ -89,13 +89,16 @@ def compute_target_create(
 def compute_target_attach(
     *, workspace: Workspace, name: str, actor: User, cluster_id: str = "", resource_group: str = "",
     cluster_name: str = "", purpose: str = Purpose.FAST_PROD, authorize_range: str = "",
+    config: dict[str, Any] | None = None,
 ) -> Operation:  # fmt: skip
     """Start to attach an existing cluster, given by resource id or by resource group and name.
 
     `authorize_range` is the portal's address range, to be added to the cluster's authorized ranges where it is missing.
-    Raises NameTaken or AlreadyAttached (409), Invalid (422). What Azure has to say comes in the operation.
+    `config` has load_balancer and tls. Raises NameTaken or AlreadyAttached (409), Invalid (422). What Azure has to say
+    comes in the operation.
     """
     options.check_name(name)
+    checked = options.parse(config or {}, options.ATTACHED)
     wanted = options.check_range(authorize_range)
     subscription, group, azure_name = which_cluster(workspace, cluster_id, resource_group, cluster_name)
     check_not_attached(workspace, subscription, group, azure_name)
@@ -103,11 +106,11 @@ def compute_target_attach(
     target = insert(
         workspace=workspace, name=name, region=region_of(workspace.region), purpose=Purpose(purpose), is_attached=True,
         state=ComputeState.CREATING, subscription_id=subscription, resource_group=group, cluster_name=azure_name,
-        created_by=actor,
+        config=checked.values, tls_certificate=checked.tls_certificate, tls_key=checked.tls_key, created_by=actor,
     )  # fmt: skip
     op = operations.start(
         kind=OperationKind.COMPUTE_ATTACH, on=target, actor=actor, target_id=target.pk, authorize_range=wanted,
-        warnings=[sizes.NOT_FOR_PRODUCTION] if purpose == Purpose.DEV_TEST else [],
+        warnings=[*([sizes.NOT_FOR_PRODUCTION] if purpose == Purpose.DEV_TEST else []), *checked.warnings],
     )  # fmt: skip
     audit.record(action="compute_target.attached", on=target, actor=actor, operation=op, after=told_of(target))
     return op

@@ -11,7 +11,20 @@ from compute.types import Purpose
 from portal import http
 
 
-class CreateIn(http.Shape):
+class EdgeIn(http.Shape):
+    """How callers reach what runs there."""
+
+    load_balancer = serializers.DictField(
+        required=False,
+        help_text="internal (or type: PublicIp, InternalLoadBalancer) with subnet, or dns_label; ip, or ip_name of a "
+        "public address, with ip_resource_group; sku (standard).",
+    )
+    tls = serializers.DictField(
+        child=serializers.CharField(), required=False, help_text="cname or leaf_domain; certificate and key (PEM)."
+    )
+
+
+class CreateIn(EdgeIn):
     """A wish for a new cluster."""
 
     name = serializers.CharField()
@@ -32,9 +45,6 @@ class CreateIn(http.Shape):
     )
     authorized_ip_ranges = serializers.ListField(child=serializers.CharField(), required=False)
     private_cluster = serializers.BooleanField(required=False)
-    load_balancer = serializers.DictField(
-        required=False, help_text="internal (or type: PublicIp, InternalLoadBalancer), subnet, sku (standard)."
-    )
     subnet_id = serializers.CharField(required=False)
     vnet = serializers.DictField(
         child=serializers.CharField(),
@@ -47,7 +57,6 @@ class CreateIn(http.Shape):
     service_cidr = serializers.CharField(required=False)
     dns_service_ip = serializers.CharField(required=False, help_text="In service_cidr; its tenth by default.")
     docker_bridge_cidr = serializers.CharField(required=False, help_text="Accepted and dropped: Azure has it no more.")
-    tls = serializers.DictField(child=serializers.CharField(), required=False)
 
 
 class KubeconfigIn(http.Shape):
@@ -56,7 +65,7 @@ class KubeconfigIn(http.Shape):
     kubeconfig = serializers.CharField(trim_whitespace=False, write_only=True, help_text="Kept encrypted, never shown.")
 
 
-class AttachIn(http.Shape):
+class AttachIn(EdgeIn):
     """A wish to attach a cluster: cluster_id, or resource_group and cluster_name; or any other by its kubeconfig."""
 
     name = serializers.CharField()
@@ -117,7 +126,7 @@ CREATE_EXAMPLE = {
     "os_disk_gb": 128,
     "autoscaler": {"min_count": 3, "max_count": 6},
     "authorized_ip_ranges": ["203.0.113.0/24"],
-    "load_balancer": {"type": "PublicIp", "sku": "standard"},
+    "load_balancer": {"type": "PublicIp", "sku": "standard", "dns_label": "scores"},
     "vnet": {
         "subscription_id": "11111111-2222-3333-4444-555555555555",
         "resource_group": "network",

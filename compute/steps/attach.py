@@ -73,6 +73,7 @@ def attach_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Findi
     rules: list[Problem] = []
     wanted = checks.attempt(rules, lambda: options.check_range(wish.get("authorize_range") or "")) or ""
     checks.attempt(rules, lambda: options.check_name(wish["name"]))
+    checks.attempt(rules, lambda: options.parse(wish.get("config") or {}, options.ATTACHED))
     checks.attempt(rules, lambda: actions.check_free(workspace, wish["name"], actions.region_of(workspace.region)))
     names = [wish.get(name) or "" for name in ("cluster_id", "resource_group", "cluster_name")]
     which = checks.attempt(rules, lambda: actions.which_cluster(workspace, *names))

@@ -59,6 +59,7 @@ def given_findings(*, workspace: Workspace, wish: dict[str, Any]) -> list[Findin
     checks.attempt(rules, lambda: actions.check_free(workspace, wish["name"], region))
     checks.attempt(rules, lambda: actions.check_server_free(workspace, given))
     checks.attempt(rules, lambda: options.gateway_of(wish))
+    checks.attempt(rules, lambda: options.parse_given(wish.get("config") or {}))
     target = ComputeTarget(
         workspace=workspace, platform=Platform.KUBERNETES, cluster_name=given.name, server=given.server,
         access=given.kept, access_ends_at=given.ends, purpose=wish.get("purpose") or Purpose.FAST_PROD,

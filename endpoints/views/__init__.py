@@ -7,6 +7,6 @@ from endpoints.views.gateway import certificate, gateway
 from endpoints.views.reading import detail, inside, line, listing, live, version
 
 __all__ = [
-    "certificate", "create", "delete", "detail", "gateway", "inside", "keys", "line", "listing", "live", "regenerate", "rollback", "score",
-    "split", "token", "update", "version", "version_create", "version_delete",
+    "certificate", "create", "delete", "detail", "gateway", "inside", "keys", "line", "listing", "live", "regenerate",
+    "rollback", "score", "split", "token", "update", "version", "version_create", "version_delete",
 ]  # fmt: skip

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from compute import options
+from compute import certificates, edge, options
 
 
 @pytest.mark.parametrize("name", ["abc", "A-1", "a" * 24, "prod-1-"])
@@ -91,14 +88,8 @@ def test_tags_that_azure_would_not_take_are_refused(tags):
         options.check_tags(tags)
 
 
-def _pair(key=None):
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(1)).sign(key, hashes.SHA256())
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
-    return made.public_bytes(encoding).decode(), private.decode()
+def _pair(name="score.example.com"):
+    return certificates.make([name], datetime.now(UTC))
 
 
 def test_an_own_certificate_needs_its_key_and_the_key_stays_out_of_the_stored_settings():
@@ -107,8 +98,69 @@ def test_an_own_certificate_needs_its_key_and_the_key_stays_out_of_the_stored_se
     assert checked.values["tls"] == {"mode": "own", "cname": "score.example.com", "leaf_domain": ""}
     assert (checked.tls_certificate, checked.tls_key) == (certificate, key)
     assert "PRIVATE" not in repr(checked)
-    with pytest.raises(options.BadOption, match="does not belong"):
+    with pytest.raises(certificates.BadCertificate, match="does not belong"):
         options.parse({"tls": {"certificate": certificate, "key": _pair()[1], "cname": "score.example.com"}})
+    with pytest.raises(certificates.BadCertificate, match=r"is for score\.example\.com; clients call other\.example"):
+        options.parse({"tls": {"certificate": certificate, "key": key, "cname": "other.example.com"}})
+
+
+def test_a_public_load_balancer_may_have_a_label_and_a_fixed_address():
+    given = {"dns_label": "scores", "ip_name": "scores-ip", "ip_resource_group": "network"}
+    values = options.parse({"load_balancer": given}).values
+    assert values["load_balancer"] == given
+    assert edge.host(values, "westeurope") == "scores.westeurope.cloudapp.azure.com"
+    assert edge.host(values, "usgovvirginia") == "scores.usgovvirginia.cloudapp.usgovcloudapi.net"
+    assert options.parse({"load_balancer": {"ip": "20.1.2.3"}}).values["load_balancer"] == {"ip": "20.1.2.3"}
+    inside = options.parse({"load_balancer": {"internal": True, "ip": "10.1.2.3"}}).values
+    assert inside["load_balancer"] == {"internal": True, "subnet": "", "ip": "10.1.2.3"}
+
+
+def test_a_leaf_domain_is_the_label_of_the_load_balancer_and_a_cname_wins_as_the_name():
+    values = options.parse({"tls": {"leaf_domain": "scores"}}).values
+    assert values["load_balancer"] == {"dns_label": "scores"}
+    assert edge.host(values, "westeurope") == "scores.westeurope.cloudapp.azure.com"
+    both = options.parse({"tls": {"cname": "score.example.com"}, "load_balancer": {"dns_label": "scores"}}).values
+    assert edge.host(both, "westeurope") == "score.example.com"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"dns_label": "a"}, "3 to 63"),
+        ({"dns_label": "Scores"}, "lower-case"),
+        ({"dns_label": "9scores"}, "begins with a letter"),
+        ({"dns_label": "scores-"}, "end with"),
+        ({"dns_label": 7}, "3 to 63"),
+        ({"dns_label": "s" * 64}, "3 to 63"),
+        ({"ip": "300.1.1.1"}, "not an IPv4 address"),
+        ({"ip": "::1"}, "not an IPv4 address"),
+        ({"ip": "10.1.2.3"}, "is private"),
+        ({"ip": "20.1.2.3", "ip_name": "x"}, "not by both"),
+        ({"ip_name": "-x"}, "not the name"),
+        ({"ip_name": "x/../y"}, "not the name"),
+        ({"ip_resource_group": "rg"}, "give one of them"),
+        ({"ip_name": "x", "ip_resource_group": "a/b"}, "not a resource group"),
+        ({"internal": True, "dns_label": "scores"}, "is for a public address"),
+        ({"internal": True, "ip_name": "x"}, "is for a public address"),
+    ],
+)
+def test_a_load_balancer_that_azure_would_refuse_is_refused_with_what_would_pass(given, words):
+    with pytest.raises(options.BadOption, match=words):
+        options.parse({"load_balancer": given})
+
+
+def test_a_leaf_domain_does_not_go_with_an_internal_balancer_or_another_label():
+    with pytest.raises(options.BadOption, match="public address"):
+        options.parse({"tls": {"leaf_domain": "scores"}, "load_balancer": {"internal": True}})
+    with pytest.raises(options.BadOption, match="give one"):
+        options.parse({"tls": {"leaf_domain": "scores"}, "load_balancer": {"dns_label": "other"}})
+
+
+def test_an_attach_takes_load_balancer_and_tls_only():
+    given = {"load_balancer": {"dns_label": "scores"}, "tls": {"cname": "score.example.com"}}
+    assert set(options.parse(given, options.ATTACHED).values) == {"load_balancer", "tls"}
+    with pytest.raises(options.BadOption, match="Known: load_balancer, tls"):
+        options.parse({"zones": ["1"]}, options.ATTACHED)
 
 
 def test_a_cluster_id_is_read_in_any_letter_case():

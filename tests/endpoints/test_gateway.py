@@ -71,6 +71,7 @@ def test_the_objects_are_as_reviewed() -> None:
 OPTIONS: dict[str, list[Any]] = {
     "is_internal": [True, False], "subnet": ["", "gateways"], "is_https_only": [True, False], "replicas": [1, 2],
     "tls_certificate": ["", "CERT"], "api_ports": [(443,), (6443, 443)],
+    "dns_label": ["", "scores"], "ip_name": ["", "scores-ip"],
 }  # fmt: skip
 
 
@@ -97,6 +98,24 @@ def test_a_gateway_may_call_its_replicas_and_the_api_server_and_nothing_else() -
     replicas, server = policy["egress"]
     assert replicas["to"][0]["podSelector"]["matchLabels"]["slipway.dev/workspace"] == "ws"
     assert [port["port"] for rule in (replicas, server) for port in rule["ports"]] == [5001, 8443]
+
+
+def test_azures_load_balancer_is_told_what_was_asked_for() -> None:
+    def notes(**more: Any) -> dict[str, str]:
+        objects = gateway.install(picture(**more), gateway.Files({}, {}, {}))
+        service = next(item for item in objects if item["kind"] == "Service")
+        start = "service.beta.kubernetes.io/azure-"
+        return {name.removeprefix(start): text for name, text in service["metadata"]["annotations"].items()}
+
+    usual = {"load-balancer-tcp-idle-timeout": "30"}
+    assert notes() == usual
+    assert notes(is_internal=True, subnet="s", ip="10.0.0.9") == {
+        **usual, "load-balancer-internal": "true", "load-balancer-internal-subnet": "s",
+        "load-balancer-ipv4": "10.0.0.9",
+    }  # fmt: skip
+    assert notes(dns_label="scores", ip_name="scores-ip", ip_resource_group="network") == {
+        **usual, "dns-label-name": "scores", "pip-name": "scores-ip", "load-balancer-resource-group": "network",
+    }  # fmt: skip
 
 
 def test_the_same_rows_give_the_same_bytes_and_keep_their_versions() -> None:

@@ -241,6 +241,32 @@ def test_a_drain_is_given_up_after_the_longest_time(
     assert score is None or score.result()[0] == 200
 
 
+def test_without_the_secret_the_numbers_name_nothing_and_no_query_widens_them(box: Box) -> None:
+    assert box.score("iris", f"{ONE}iris")[0] == 200
+    status, _, body = box.probe("/metrics", secret="")
+    names = {line.split("{")[0].split(" ")[0] for line in body.decode().splitlines() if line and line[0] != "#"}
+    assert status == 200
+    assert {"envoy_http_downstream_rq_total", "envoy_http_downstream_cx_active", "envoy_server_uptime"} <= names
+    assert all(name.startswith(("envoy_http_downstream_", "envoy_server_")) for name in names)
+    assert b"iris" not in body
+    for path in ("/metrics?filter=.*", "/metrics?", "/metrics/", "/metrics/../stats", "/stats", "/stats/prometheus"):
+        assert box.probe(path, secret="")[0] == 404, path
+    assert box.probe("/metrics", "POST", secret="")[0] == 404
+
+
+def test_the_certificate_is_swapped_as_one_file_and_one_that_envoy_refuses_leaves_the_old(box: Box) -> None:
+    box.publish(picture())
+    box.wait(box.versions)
+    good = dict(box.versions)
+    bad = certificates.make([ADDRESS], datetime.now(UTC))[0], certificates.make([ADDRESS], datetime.now(UTC))[1]
+    box.publish(picture(certificate=bad[0], key=bad[1]))
+    time.sleep(0.5)
+    assert gateway.expected(box.versions, box.stats("version_text")) == ["sds.json"]
+    assert gateway.expected(good, box.stats("version_text")) == []
+    box.publish(picture())
+    box.wait(box.versions)
+
+
 def test_a_version_that_is_only_loaded_takes_no_request(box: Box) -> None:
     assert box.score("loading")[0] == 404
     assert box.score("loading", version="a")[0] == 404

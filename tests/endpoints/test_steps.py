@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +21,7 @@ import pytest
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from compute import certificates
 from compute import queries as compute
 from compute.models import ComputeTarget
 from deployments import manifests
@@ -758,3 +763,44 @@ def test_a_start_names_after_ten_minutes_what_does_not_answer(up: Endpoint, targ
 def test_a_start_of_a_cluster_that_serves_nothing_waits_for_nothing(target: ComputeTarget, kube: Kube) -> None:
     assert wake.await_answers(woken(target)) is None
     assert kube.asked == []
+
+
+def handshake() -> str:
+    """The fingerprint of the certificate that a new connection is shown, checked by its own bytes."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection((ADDRESS, 8443), timeout=5) as plain, context.wrap_socket(plain) as link:
+        return hashlib.sha256(link.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+def test_a_certificate_is_changed_while_callers_connect_and_every_handshake_succeeds(
+    up: Endpoint, kube: Kube, contributor: User, run_operations: Callable[[], None]
+) -> None:
+    ComputeTarget.objects.update(node_count=3)
+    before, over, seen = handshake(), threading.Event(), []
+
+    def call() -> None:
+        while not over.is_set():
+            seen.append(handshake())
+
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(call) for _ in range(2)]
+        try:
+            given = certificates.make(["score.example.com"], timezone.now())
+            actions.certificate_set(
+                target=up.compute_target, certificate=given[0], key=given[1], cname="score.example.com",
+                actor=contributor,
+            )  # fmt: skip
+            run_operations()
+        finally:
+            over.set()
+        for each in calls:
+            each.result()
+    row, after = Gateway.objects.get(), certificates.facts(given[0]).fingerprint
+    assert Operation.objects.latest("created_at").state == OperationState.SUCCEEDED
+    assert handshake() == after != before
+    assert set(seen) <= {before, after}
+    assert (row.tls_seen["fingerprint"], row.tls_seen["days_left"]) == (after, [824])
+    up.refresh_from_db()
+    assert up.scoring_uri == "https://score.example.com:8443/api/v1/service/iris/score"
+    assert kube.score("iris")[0] == 200
