@@ -12,7 +12,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from benchmarks import chaos, collection, lists, overhead, stack, thousand, together, traffic
+from benchmarks import chaos, collection, gapless, lists, overhead, stack, thousand, together, traffic
 from benchmarks.base import Portal, Result
 
 ALL = {
@@ -25,6 +25,7 @@ ALL = {
     "together": together.run,
     "thousand": thousand.run,
     "chaos": chaos.run,
+    "gapless": gapless.run,
 }
 
 

@@ -43,15 +43,13 @@ def replica(told: story.Story, version: str) -> str:
     """The address of a ready replica, from the cluster's own API."""
     import yaml
 
-    from benchmarks.cluster import get
+    from benchmarks.cluster import Cluster
 
     text = told.api.call("POST", f"compute-targets/{told.name}/credentials/")
-    kubeconfig = yaml.safe_load(text["kubeconfig"])
     wanted = [
         pod["status"]["podIP"]
-        for pod in get(kubeconfig, "/api/v1/pods")["items"]
-        if "slipway.dev/deployment" in pod["metadata"].get("labels", {})
-        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+        for pod in Cluster(yaml.safe_load(text["kubeconfig"])).pods("slipway.dev/deployment")
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
     ]
     if not wanted:
         raise RuntimeError(f"no replica of {version} is ready")

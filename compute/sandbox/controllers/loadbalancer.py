@@ -22,6 +22,7 @@ from compute.sandbox.kubelet.process import Process
 _log = logging.getLogger(__name__)
 _TYPE = "type.googleapis.com/envoy."
 _RESTART_SECONDS = 0.5
+_AZURE = "service.beta.kubernetes.io/azure-"
 Target = tuple[str, int]
 
 
@@ -78,7 +79,7 @@ class LoadBalancers(Controller):
             return str(known[0]["ip"])
         ports = [int(row["port"]) for row in service["spec"].get("ports") or []]
         try:
-            ip = self._addresses.take(ports)
+            ip = self._asked(service) or self._addresses.take(ports)
             _check_allowed(ip, ports)
         except (NoAddress, PermissionError) as error:
             self.event(
@@ -88,6 +89,22 @@ class LoadBalancers(Controller):
         self._publish(key, {"ingress": [{"ip": ip, "ipMode": "VIP"}]})
         self.event(key.cluster, service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
         return ip
+
+    def _asked(self, service: Doc) -> str:
+        """A fixed address that was asked for. There are no public ones here; an internal one has to be free."""
+        notes = service["metadata"].get("annotations") or {}
+        ip, name = notes.get(f"{_AZURE}load-balancer-ipv4", ""), notes.get(f"{_AZURE}pip-name", "")
+        group = notes.get(f"{_AZURE}load-balancer-resource-group") or "MC_"
+        if notes.get(f"{_AZURE}load-balancer-internal") == "true":
+            if ip and not self._addresses.is_free(ip):
+                words = "PrivateIPAddressNotInSubnet: Private static IP address"
+                raise NoAddress(f"{words} {ip} does not belong to the range of the subnet, or is in use.")
+        elif name:
+            raise NoAddress(f"findMatchedPIPByName: failed to find PIP {name} in resource group {group}")
+        elif ip:
+            words = "findMatchedPIPByLoadBalancerIP: cannot find public IP with IP address"
+            raise NoAddress(f"{words} {ip} in resource group {group}")
+        return str(ip)
 
     def _withdraw(self, key: Key, service: Doc) -> None:
         if ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress"):

@@ -41,6 +41,10 @@ class Addresses:
         self._numbers = self._numbers[at:] + self._numbers[:at]
         return f"{self._block}.{found}"
 
+    def is_free(self, ip: str) -> bool:
+        """Whether the address is of this block and nobody has it."""
+        return self.owns(ip) and ip not in self.used()
+
     def used(self) -> set[str]:
         """The addresses of all pods and load balancers."""
         found: set[str] = set()

@@ -98,3 +98,29 @@ def _listens(ip: str, port: int) -> bool:
 
     with socket.socket() as probe:
         return probe.connect_ex((ip, port)) == 0
+
+
+async def test_a_fixed_address_is_given_when_it_is_free_in_the_subnet_and_public_ones_are_not_there(
+    world: World,
+) -> None:
+    note = "service.beta.kubernetes.io/azure-"
+    free = f"{world.settings.block}.77"
+    wishes = {
+        "inside": {f"{note}load-balancer-internal": "true", f"{note}load-balancer-ipv4": free},
+        "taken": {f"{note}load-balancer-internal": "true", f"{note}load-balancer-ipv4": "10.0.0.1"},
+        "by-ip": {f"{note}load-balancer-ipv4": "20.1.2.3"},
+        "by-name": {f"{note}pip-name": "scores-ip", f"{note}load-balancer-resource-group": "network"},
+    }
+    for number, (name, annotations) in enumerate(wishes.items()):
+        made = service(name, 18090 + number)
+        world.make("services", {**made, "metadata": {"name": name, "annotations": annotations}})
+    assert await until(lambda: address(world, "inside")) == free
+
+    def told(name: str) -> str:
+        rows = world.store.list(CLUSTER, "events", "default", lambda e: e["involvedObject"]["name"] == name)
+        return next((row["message"] for row in rows if row["reason"] == "SyncLoadBalancerFailed"), "")
+
+    assert "10.0.0.1" in await until(lambda: told("taken"))
+    assert "cannot find public IP with IP address 20.1.2.3" in await until(lambda: told("by-ip"))
+    assert "failed to find PIP scores-ip in resource group network" in await until(lambda: told("by-name"))
+    assert not address(world, "taken")
