@@ -86,6 +86,7 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
         (kind.ENDPOINT_CREATE, "post", "endpoints/", lambda _: endpoint),
         (kind.VERSION_CREATE, "post", "endpoints/two/versions/", lambda _: {"version": "v2", **what("namer:2")}),
         (kind.ENDPOINT_UPDATE, "patch", "endpoints/two/traffic/", split),
+        (kind.GATEWAY_UPDATE, "post", "compute-targets/steps/gateway/certificate/", lambda _: {"made": True}),
         (kind.VERSION_UPDATE, "patch", "endpoints/two/versions/v2/", lambda _: what("namer:1")),
         (kind.VERSION_DELETE, "delete", "endpoints/two/versions/v2/", lambda _: None),
         (kind.ENDPOINT_DELETE, "delete", "endpoints/two/", lambda _: None),
