@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from compute import certificates
 from compute.models import ComputeTarget, NodePool
 from deployments.models import (
     Artifact,
@@ -18,7 +19,8 @@ from deployments.models import (
     RegisteredModel,
     RegistryLogin,
 )
-from endpoints.models import Endpoint, EndpointVersion, ScoringKey, TrafficSample
+from endpoints import actions
+from endpoints.models import Endpoint, EndpointVersion, Gateway, ScoringKey, TrafficSample
 from portal import audit
 from portal.models import Operation, OperationLog, User, Workspace
 from portal.operations import step_names
@@ -83,6 +85,22 @@ def endpoint(on: ComputeTarget, name: str = "iris", kind: str = "Endpoint", **mo
     uri = f"http://127.0.0.2:8080/api/v1/service/{name}/score"
     given = {"scoring_uri": uri, "state": "Healthy", **more}
     return Endpoint.objects.create(workspace=on.workspace, compute_target=on, name=name, kind=kind, **given)
+
+
+def gateway(on: ComputeTarget, days: int = 12) -> Gateway:
+    """A gateway with an uploaded certificate that ends in some days, which was told."""
+    now = timezone.now()
+    authority = certificates.Issuer(*certificates.make(["Example Authority"], now, 900))
+    chain, key = certificates.make(["score.example.com"], now, days, authority)
+    on.config = {**on.config, "tls": {"mode": "own", "cname": "score.example.com", "http": True}}
+    on.tls_certificate, on.tls_key = chain, key
+    on.save()
+    row = Gateway.objects.create(
+        compute_target=on, state="Ready", address="20.61.7.9", probe_secret="s", tls_certificate=chain, tls_key=key,
+        tls_seen={"fingerprint": certificates.facts(chain).fingerprint},
+    )  # fmt: skip
+    actions.certificate_watch(row)
+    return row
 
 
 def version(
@@ -168,6 +186,7 @@ def everything(home: Workspace, actor: User) -> Endpoint:
     )
     ComputeTarget.objects.filter(pk=test.pk).update(observed={"nodes": [node("aks-nodepool1-77-vmss000000")]})
     RegistryLogin.objects.create(workspace=home, server="r.example.com", username="robot", password="secret-of-r")
+    gateway(prod)
     pool(test)
     pool(
         prod, "gpu1", vm_size="Standard_NC4as_T4_v3", vcpus=4, memory_gb=28, gpus=1, taints=["sku=gpu:NoSchedule"],

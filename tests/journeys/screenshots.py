@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 WIDTHS, SCHEMES = (1440, 390), ("light", "dark")
 PAGES = {
     "overview": "", "compute": "compute/", "compute-detail": "compute/prod-1/", "compute-create": "new/compute/",
-    "pool-add": "new/pool/prod-1/",
+    "pool-add": "new/pool/prod-1/", "gateway": "compute/prod-1/gateway/",
     "models": "models/", "model": "models/iris/3/", "model-register": "new/model/", "environments": "environments/",
     "environment": "environments/sklearn/1/", "environment-register": "new/environment/", "services": "services/",
     "service": "services/churn/", "service-failed": "services/fraud/", "deploy": "new/service/",
