@@ -22,8 +22,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
 PAGES = (
-    "", "compute/", "compute/prod-1/", "new/compute/", "new/pool/prod-1/", "models/", "models/iris/3/", "new/model/",
-    "environments/",
+    "", "compute/", "compute/prod-1/", "compute/prod-1/gateway/", "new/compute/", "new/pool/prod-1/", "models/",
+    "models/iris/3/", "new/model/", "environments/",
     "environments/sklearn/1/", "new/environment/", "services/", "services/churn/", "services/fraud/", "new/endpoint/",
     "endpoints/", "endpoints/iris/", "endpoints/iris/versions/v2/", "endpoints/iris/add/", "operations/", "history/",
     "search/?q=i", "collected/?service=iris",

@@ -18,7 +18,7 @@ from tests import factories, page_rows
 
 PAGES = (
     "/w/lab/", "/w/lab/compute/", "/w/lab/compute/prod-1/", "/w/lab/new/compute/", "/w/lab/models/",
-    "/w/lab/models/iris/",
+    "/w/lab/models/iris/", "/w/lab/compute/prod-1/gateway/",
     "/w/lab/models/iris/2/", "/w/lab/new/model/", "/w/lab/environments/", "/w/lab/environments/sklearn/1/",
     "/w/lab/new/environment/", "/w/lab/services/", "/w/lab/services/churn/", "/w/lab/services/fraud/",
     "/w/lab/new/service/", "/w/lab/endpoints/", "/w/lab/endpoints/iris/", "/w/lab/endpoints/iris/add/",
