@@ -226,9 +226,9 @@ def is_https_only(target: ComputeTarget) -> bool:
 
 def _certificate(row: Gateway) -> dict[str, Any]:
     told = certificates.facts(row.certificate)
-    source = "self-signed" if told.subject == told.issuer else "issuer"
+    by = "itself" if told.subject == told.issuer else "issuer"
     return {
-        "source": "own" if row.compute_target.tls_certificate else source, "subject": told.subject,
+        "made_by": "owner" if row.compute_target.tls_certificate else by, "subject": told.subject,
         "issuer": told.issuer, "names": list(told.names), "begins_at": told.begins_at, "ends_at": told.ends_at,
         "days_left": told.days_left(timezone.now()), "fingerprint": told.fingerprint,
         "is_seen": row.tls_seen.get("fingerprint") == told.fingerprint, "note": row.tls_note,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -19,7 +21,7 @@ from portal.types import Role
 class CertificateOut(http.Shape):
     """What callers are shown."""
 
-    source = serializers.ChoiceField(["own", "issuer", "self-signed"])
+    made_by = serializers.ChoiceField(["owner", "issuer", "itself"], help_text="Who signed it, as the portal knows.")
     subject = serializers.CharField()
     issuer = serializers.CharField()
     names = serializers.ListField(child=serializers.CharField())
@@ -53,7 +55,7 @@ class CertificateIn(http.Shape):
     made = serializers.BooleanField(required=False, default=False)
 
     @classmethod
-    def parse(cls, data: object) -> dict[str, object]:
+    def parse(cls, data: Any) -> dict[str, Any]:
         """One of both. Raises InvalidShape."""
         found = super().parse(data)
         if found["made"] and found.keys() & {"certificate", "key"}:

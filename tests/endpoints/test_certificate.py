@@ -17,7 +17,7 @@ from compute import certificates
 from compute.models import ComputeTarget
 from endpoints import actions, issuing, queries
 from endpoints.models import Endpoint, Gateway
-from endpoints.steps import install
+from endpoints.steps import entrance, install
 from endpoints.types import GatewayState
 from portal.models import AuditEvent, Operation, User, Workspace
 from portal.types import OperationKind, OperationState
@@ -59,6 +59,11 @@ def pair(host: str = HOST, days: int = 90, now: datetime | None = None) -> dict[
     return {"certificate": certificate, "key": key}
 
 
+def over() -> dict[str, str]:
+    certificate, key = certificates.make([HOST], timezone.now() - timedelta(20), 10)
+    return {"certificate": certificate, "key": key}
+
+
 PATH = "compute-targets/aks/gateway/"
 
 
@@ -90,10 +95,10 @@ def test_an_own_certificate_is_stored_encrypted_and_its_key_is_told_nowhere(us: 
 def test_rest_shows_source_names_days_and_whether_it_was_seen(us: Caller, gateway: Gateway) -> None:
     shown = us.get(PATH).json()
     assert (shown["state"], shown["address"], shown["host"], shown["replicas"]) == ("Ready", "10.0.0.9", "", 1)
-    assert (shown["certificate"]["source"], shown["certificate"]["is_seen"]) == ("self-signed", False)
+    assert (shown["certificate"]["made_by"], shown["certificate"]["is_seen"]) == ("itself", False)
     replace(us, **pair(), cname=HOST)
     shown = us.get(PATH).json()
-    assert (shown["host"], shown["certificate"]["source"]) == (HOST, "own")
+    assert (shown["host"], shown["certificate"]["made_by"]) == (HOST, "owner")
     assert shown["certificate"]["days_left"] in (89, 90)
     fingerprint = shown["certificate"]["fingerprint"]
     Gateway.objects.update(tls_seen={"fingerprint": fingerprint})
@@ -107,7 +112,7 @@ def test_a_target_without_tls_gets_https_addresses_and_keeps_its_plain_door(us: 
     replace(us, **pair(), cname=HOST)
     row = Gateway.objects.select_related("compute_target__workspace__team").get()
     assert not queries.is_https_only(row.compute_target)
-    install.note_address(row, row.address)
+    install.note(row, entrance.Entrance(row.address, 80, 443))
     assert Endpoint.objects.get().scoring_uri == f"https://{HOST}/api/v1/service/iris/score"
 
 
@@ -123,7 +128,7 @@ def test_a_target_with_tls_from_the_start_has_no_plain_door_before_and_after(us:
 @pytest.mark.parametrize(
     ("given", "status", "words"),
     [
-        (lambda: pair(days=-1), 422, "ended on"),
+        (lambda: over(), 422, "ended on"),
         (lambda: {**pair(), "key": pair()["key"]}, 422, "does not belong"),
         (lambda: {**pair(), "cname": "other.example.com"}, 422, "is for score.example.com; clients call other"),
         (lambda: {**pair(), "cname": "not a name"}, 422, "not a domain name"),
@@ -160,7 +165,7 @@ def test_a_made_certificate_takes_the_place_of_an_own_one(us: Caller, gateway: G
     finish()
     assert replace(us, made=True).status_code == 202
     shown = us.get(PATH).json()["certificate"]
-    assert (shown["source"], shown["issuer"]) == ("issuer", "CN=authority.example")
+    assert (shown["made_by"], shown["issuer"]) == ("issuer", "CN=authority.example")
     assert shown["names"] == ["aks.slipway.internal", HOST, "10.0.0.9"]
     assert ComputeTarget.objects.get().tls_key == ""
     assert AuditEvent.objects.filter(action="gateway.certificate_made").count() == 1
