@@ -42,7 +42,7 @@ def confirm_certificate(op: Operation) -> Wait | None:
     if wait is None:
         note_seen(cluster, row)
         if row.address:
-            install.note(row, entrance.Entrance(row.address, row.http_port, row.https_port))
+            install.note_entrance(row, entrance.Entrance(row.address, row.http_port, row.https_port))
     return wait
 
 

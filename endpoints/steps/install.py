@@ -91,19 +91,19 @@ def gateway_is_up(cluster: Cluster, row: Gateway) -> Wait | None:
         return Wait(0.5, "Waiting for the gateway to start")
     door = entrance.find(cluster, row)
     if door is None:
-        return Wait(0.5, f"{entrance.missing(row.compute_target)}{_why(cluster, row)}")
-    note(row, door)
+        return Wait(0.5, f"{entrance.missing(row.compute_target)}{_told_against(cluster, row)}")
+    note_entrance(row, door)
     return None
 
 
-def _why(cluster: Cluster, row: Gateway) -> str:
+def _told_against(cluster: Cluster, row: Gateway) -> str:
     """What the cluster says against the address, e.g. that the wanted one is not there."""
     found = cluster.observe("Event", namespace=publish.namespace(row))
     told = [item for item in found if item["involvedObject"].get("kind") == "Service" and item["type"] == "Warning"]
     return f": {told[-1]['message']}" if told else ""
 
 
-def note(row: Gateway, door: entrance.Entrance) -> None:
+def note_entrance(row: Gateway, door: entrance.Entrance) -> None:
     """Write down where scoring is; a made certificate that is not for these names is made anew."""
     address = door.address
     fields: dict[str, Any] = {

@@ -112,7 +112,7 @@ def test_a_target_without_tls_gets_https_addresses_and_keeps_its_plain_door(us: 
     replace(us, **pair(), cname=HOST)
     row = Gateway.objects.select_related("compute_target__workspace__team").get()
     assert not queries.is_https_only(row.compute_target)
-    install.note(row, entrance.Entrance(row.address, 80, 443))
+    install.note_entrance(row, entrance.Entrance(row.address, 80, 443))
     assert Endpoint.objects.get().scoring_uri == f"https://{HOST}/api/v1/service/iris/score"
 
 
