@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import tempfile
 import time
+from datetime import datetime
 from typing import IO, Any
 
 from django.conf import settings
@@ -93,6 +94,17 @@ def signed_url(digest: str) -> str:
     expires = int(time.time()) + URL_SECONDS
     query = f"expires={expires}&signature={sign('GET', digest, expires)}"
     return f"{settings.URL_FOR_CLUSTERS.rstrip('/')}/api/v1/blobs/{digest}?{query}"
+
+
+def is_direct() -> bool:
+    """Whether clusters can read from the storage without the portal."""
+    return hasattr(storage(), "signed_url")
+
+
+def direct_url(digest: str, until: datetime) -> str:
+    """Where a cluster reads a blob until then without the portal. Raises StorageAway."""
+    place: Any = storage()
+    return str(place.signed_url(path_of(digest), until))
 
 
 def _key() -> bytes:

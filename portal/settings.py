@@ -96,6 +96,27 @@ def database(url: str) -> dict[str, Any]:
     raise ImproperlyConfigured(f"DATABASE_URL starts with {parts.scheme!r}: give sqlite:///… or postgresql://….")
 
 
+def artifact_storage(folder: str) -> dict[str, Any]:
+    """STORAGES["artifacts"]: a container of Azure Blob when one is set, else a folder."""
+    url, connection = env("SLIPWAY_BLOB_ACCOUNT_URL").rstrip("/"), env_secret("SLIPWAY_BLOB_CONNECTION_STRING")
+    if not url and not connection:
+        modes = {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
+        return {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": folder, **modes}}
+    if url and connection:
+        raise ImproperlyConfigured("Give SLIPWAY_BLOB_ACCOUNT_URL or SLIPWAY_BLOB_CONNECTION_STRING, not both.")
+    parts = urlsplit(url)
+    if url and (parts.query or not parts.hostname or (parts.scheme != "https" and parts.hostname != "127.0.0.1")):
+        wanted = "https://ACCOUNT.blob.core.windows.net, without a signature"
+        raise ImproperlyConfigured(f"SLIPWAY_BLOB_ACCOUNT_URL is {url.partition('?')[0]!r}: give {wanted}.")
+    options = {
+        "account_url": url,
+        "account_key": env_secret("SLIPWAY_BLOB_KEY"),
+        "connection_string": connection,
+        "azure_container": env("SLIPWAY_BLOB_CONTAINER", "slipway"),
+    }
+    return {"BACKEND": "compute.blobs.BlobStorage", "OPTIONS": options}
+
+
 DEBUG = env_bool("SLIPWAY_DEBUG", False)
 HOME = Path(env("SLIPWAY_HOME") or BASE_DIR / ".slipway")
 SECRET_KEY = env_secret(
@@ -170,14 +191,7 @@ STATIC_ROOT = Path(env("SLIPWAY_STATIC_ROOT") or HOME / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "artifacts": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {
-            "location": env("SLIPWAY_ARTIFACTS") or str(HOME / "artifacts"),
-            "file_permissions_mode": 0o600,
-            "directory_permissions_mode": 0o700,
-        },
-    },
+    "artifacts": artifact_storage(env("SLIPWAY_ARTIFACTS") or str(HOME / "artifacts")),
     "collected": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {
@@ -285,6 +299,9 @@ TLS_ISSUER_CERTIFICATE = env_secret("SLIPWAY_TLS_ISSUER_CERTIFICATE")
 TLS_ISSUER_KEY = env_secret("SLIPWAY_TLS_ISSUER_KEY")
 TLS_DAYS = env_int("SLIPWAY_TLS_DAYS", 30)
 INFERENCE_IMAGE = env("SLIPWAY_INFERENCE_IMAGE", "slipway/inference-base:1")
+# What environments are built on; {python} is their version. Empty: the official images of Python and micromamba.
+BASE_IMAGE = env("SLIPWAY_BASE_IMAGE")
+CONDA_BASE_IMAGE = env("SLIPWAY_CONDA_BASE_IMAGE")
 ENVOY_IMAGE = env("SLIPWAY_ENVOY_IMAGE", "envoyproxy/envoy:v1.40-latest")
 # How much a replica may write beside its code and models (caches, /tmp), in GiB.
 REPLICA_SCRATCH_GIB = env_int("SLIPWAY_REPLICA_SCRATCH_GIB", 5)

@@ -18,6 +18,9 @@ from compute.sandbox.arm.roles import Roles
 from compute.sandbox.arm.routes import Routes
 from compute.sandbox.arm.service import Service
 from compute.sandbox.arm.signing import Signer
+from compute.sandbox.blob.gate import BlobGate
+from compute.sandbox.blob.service import BlobService
+from compute.sandbox.blob.store import BlobStore
 from compute.sandbox.clock import Clock
 from compute.sandbox.controllers.manager import ControllerManager
 from compute.sandbox.db import Db
@@ -38,6 +41,8 @@ from compute.sandbox.requestlog import RequestLog
 from compute.sandbox.settings import Settings
 
 _MOST_BYTES = 8 * 1024 * 1024
+ACCOUNT = "slipwaysandbox"
+"""The name of the storage account."""
 
 
 class Sandbox:
@@ -79,7 +84,15 @@ class Sandbox:
         Roles(Assignments(self.db, self.principals), settings.subscription).register(self._door)
         NetworkRoutes(self.networks, groups).register(self._door)
         self._registry.register(self._door)
+        self._blobs = self._blob_service(tokens) if settings.blob_key_file else None
         self._runners: list[web.AppRunner] = []
+
+    def _blob_service(self, tokens: Tokens) -> BlobService:
+        key, home = _secret(self.settings.blob_key_file), self.settings
+        group = f"/subscriptions/{home.subscription}/resourceGroups/{home.resource_groups[0]}"
+        scope = f"{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}"
+        gate = BlobGate(ACCOUNT, key, scope, tokens, self.principals, self.clock)
+        return BlobService(ACCOUNT, gate, BlobStore(home.state / "blobs", self.db, self.clock), self.faults)
 
     async def start(self) -> None:
         """Begin; OSError when a port is taken."""
@@ -110,6 +123,7 @@ class Sandbox:
         app = web.Application(client_max_size=_MOST_BYTES, middlewares=[self._access.border])
         app.add_routes(Admin(self, _secret(self.settings.admin_token_file)).routes())
         app.add_routes(self._registry.routes())
+        app.add_routes(self._blobs.routes() if self._blobs else [])
         app.router.add_route("*", "/subscriptions{tail:.*}", self._door.handle)
         if with_kube:
             app.add_routes(api.routes(self))

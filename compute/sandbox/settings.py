@@ -19,6 +19,7 @@ class Settings:
     `retry_after` 0: ARM names no time to wait, as real AKS. `private_reachable`: private clusters answer even so.
     `request_factor`: how many times Azure's number of requests a principal has. `images`: where built environments lie;
     sandboxes of one user may share it, so that each is built once.
+    `blob_key_file`: the key of the pretend storage account; without it there is none.
     """
 
     state: Path
@@ -30,6 +31,7 @@ class Settings:
     ca_file: Path
     arm_token_file: Path
     admin_token_file: Path
+    blob_key_file: Path | None
     block: str
     subscription: str
     resource_groups: tuple[str, ...]
@@ -62,6 +64,7 @@ class Settings:
             ca_file=Path(read.text("CA_FILE")),
             arm_token_file=Path(read.text("ARM_TOKEN_FILE")),
             admin_token_file=Path(read.text("ADMIN_TOKEN_FILE")),
+            blob_key_file=Path(found) if (found := read.text("BLOB_KEY_FILE", "")) else None,
             block=read.block("BLOCK"),
             subscription=read.text("SUBSCRIPTION"),
             resource_groups=tuple(part.strip() for part in read.text("RESOURCE_GROUPS").split(",") if part.strip()),

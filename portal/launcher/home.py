@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 import uuid
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -113,6 +113,7 @@ def make() -> Home:
     home = Home(path, _facts(path))
     for name in ("secret_key", "arm_token", "sandbox_admin_token", "broker_password"):
         _secret(path / name, secrets.token_urlsafe(48))
+    _secret(path / "blob_key", b64encode(secrets.token_bytes(64)).decode())
     _secret(path / "secret_keys", urlsafe_b64encode(secrets.token_bytes(32)).decode())
     new = {} if home.facts else {"block": draw_block(), "subscription_id": str(uuid.uuid4())}
     home.remember(**new, sockets=str(socket_folder(path, home.facts.get("sockets"))))

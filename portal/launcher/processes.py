@@ -17,7 +17,7 @@ from portal.launcher.ports import LOOPBACK
 
 REGION = "westeurope"
 RESOURCE_GROUP = "slipway"
-REGISTRY = "slipwaysandbox"
+REGISTRY = ACCOUNT = "slipwaysandbox"
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,8 +91,19 @@ def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "SLIPWAY_SANDBOX_NOTICE": notice.on_pages() if has_sandbox(arm) else "",
         "TMPDIR": str(home.file("tmp")),
         "PYTHONUNBUFFERED": "1",
+        **_blob_env(home, ports, given),
     }
     return with_no_proxy({**defaults, **given, **fixed})
+
+
+def _blob_env(home: Home, ports: Mapping[str, int], given: Mapping[str, str]) -> dict[str, str]:
+    """SLIPWAY_BLOB_ACCOUNT_URL=sandbox stands for the home's own pretend storage account."""
+    if given.get("SLIPWAY_BLOB_ACCOUNT_URL") != "sandbox":
+        return {}
+    if not has_sandbox(outside_arm()):
+        raise Stop("SLIPWAY_BLOB_ACCOUNT_URL is sandbox, but ARM_ENDPOINT is elsewhere, so that none runs.")
+    url = f"http://{LOOPBACK}:{ports['arm']}/{ACCOUNT}"
+    return {"SLIPWAY_BLOB_ACCOUNT_URL": url, "SLIPWAY_BLOB_KEY_FILE": str(home.file("blob_key"))}
 
 
 def sandbox_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
@@ -111,6 +122,7 @@ def sandbox_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "SANDBOX_CA_FILE": str(tls / "ca.pem"),
         "SANDBOX_ARM_TOKEN_FILE": str(home.file("arm_token")),
         "SANDBOX_ADMIN_TOKEN_FILE": str(home.file("sandbox_admin_token")),
+        "SANDBOX_BLOB_KEY_FILE": str(home.file("blob_key")),
         "SANDBOX_BLOCK": home.block,
         "SANDBOX_SUBSCRIPTION": str(home.facts["subscription_id"]),
         "SANDBOX_RESOURCE_GROUPS": RESOURCE_GROUP,

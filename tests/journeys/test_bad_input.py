@@ -463,7 +463,7 @@ def test_the_page_of_a_failed_operation_shows_step_sentence_and_evidence(ran: To
 
 
 def test_no_secret_is_in_what_went_wrong(ran: Told, told: House, known: Json, api: Api) -> None:
-    files = ("arm_token", "broker_password", "sandbox_admin_token", "secret_key", "secret_keys")
+    files = ("arm_token", "blob_key", "broker_password", "sandbox_admin_token", "secret_key", "secret_keys")
     secret = [
         *ran.keys,
         known["api_token"],

@@ -11,7 +11,7 @@ from compute.sandbox.clock import Clock
 from compute.sandbox.entra import assertions
 from compute.sandbox.entra.errors import EntraError, client_error, request_error
 from compute.sandbox.entra.principals import Principals
-from compute.sandbox.entra.tokens import KUBERNETES, Tokens
+from compute.sandbox.entra.tokens import KUBERNETES, STORAGE, Tokens
 from compute.sandbox.faults import Faults
 
 Json = dict[str, Any]
@@ -162,7 +162,7 @@ class Authority:
             more = "value with /.default suffixed to the resource identifier (application ID URI)."
             raise request_error(1002012, f"{words} {more}", "invalid_scope")
         plain = resource.rstrip("/").lower()
-        if plain not in self.arm_audiences and plain != KUBERNETES:
+        if plain not in self.arm_audiences and plain not in (KUBERNETES, STORAGE):
             words = f"The resource principal named {resource} was not found in the tenant named sandbox."
             raise request_error(500011, words, "invalid_resource")
         return resource

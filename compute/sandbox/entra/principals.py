@@ -66,8 +66,12 @@ class Principals:
         """Take the role of that assignment away again."""
         self._change_roles(object_id, lambda roles: [row for row in roles if row.get("name") != name])
 
+    def by_object(self, object_id: str) -> Json | None:
+        """The principal with that object id, or None."""
+        return next((doc for doc in self._docs.values() if doc["object_id"] == object_id.lower()), None)
+
     def _change_roles(self, object_id: str, change: Callable[[Roles], Roles]) -> None:
-        doc = next((doc for doc in self._docs.values() if doc["object_id"] == object_id.lower()), None)
+        doc = self.by_object(object_id)
         if doc is not None:
             doc["roles"] = change(doc["roles"])
             self._db.put(_TABLE, doc["client_id"], doc)

@@ -7,6 +7,7 @@ from typing import Any
 Json = dict[str, Any]
 _LISTS = ("actions", "notActions", "dataActions", "notDataActions")
 _AKS = "Microsoft.ContainerService/managedClusters"
+_BLOB = "Microsoft.Storage/storageAccounts/blobServices"
 _READ_GROUPS = ["Microsoft.Authorization/*/read", "Microsoft.Resources/subscriptions/resourceGroups/read"]
 # The built-in roles that documents of ours name; others are given by their actions.
 BUILT_IN: dict[str, Json] = {
@@ -33,6 +34,20 @@ BUILT_IN: dict[str, Json] = {
         "actions": [*_READ_GROUPS, f"{_AKS}/listClusterUserCredential/action"],
         "dataActions": [f"{_AKS}/*"],
     },
+    "Storage Blob Data Contributor": {
+        "actions": [
+            f"{_BLOB}/containers/delete", f"{_BLOB}/containers/read", f"{_BLOB}/containers/write",
+            f"{_BLOB}/generateUserDelegationKey/action",
+        ],
+        "dataActions": [
+            f"{_BLOB}/containers/blobs/{each}" for each in ("delete", "read", "write", "move/action", "add/action")
+        ],
+    },
+    "Storage Blob Data Reader": {
+        "actions": [f"{_BLOB}/containers/read", f"{_BLOB}/generateUserDelegationKey/action"],
+        "dataActions": [f"{_BLOB}/containers/blobs/read"],
+    },
+    "Storage Blob Delegator": {"actions": [f"{_BLOB}/generateUserDelegationKey/action"]},
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from compute.sandbox.entra.rights import Caller
 
 Json = dict[str, Any]
 KUBERNETES = "6dae42f8-4368-4678-94ff-3960e28e3630"
+STORAGE = "https://storage.azure.com"
 _TABLE = "entra_key"
 _KID = "slipway-sandbox-1"
 

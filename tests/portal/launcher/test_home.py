@@ -40,7 +40,7 @@ def test_an_open_home_is_closed(home: Home) -> None:
 
 
 def test_a_home_keeps_its_secrets_block_and_subscription(home: Home) -> None:
-    names = ("secret_key", "secret_keys", "arm_token", "sandbox_admin_token")
+    names = ("secret_key", "secret_keys", "arm_token", "sandbox_admin_token", "blob_key")
     before = [home.file(name).read_text() for name in names]
     again = homes.make()
     assert [again.file(name).read_text() for name in names] == before
