@@ -56,7 +56,8 @@ ON_GROUP = (
          tuple(f"{CLUSTERS}/{verb}/action" for verb in ("start", "stop", "abort", "agentPools/abort")), CLUSTER_ROLE),
     Deed("get the kubeconfig", (KUBECONFIG_ACTION,), ATTACH_ROLE),
     Deed("build images", tuple(f"{REGISTRY}/{name}" for name in (
-        "read", "listBuildSourceUploadUrl/action", "scheduleRun/action", "runs/read", "runs/listLogSasUrl/action")),
+        "read", "listBuildSourceUploadUrl/action", "scheduleRun/action", "runs/read", "runs/listLogSasUrl/action",
+        "runs/cancel/action")),
          "Container Registry Tasks Contributor", is_optional=True),
     Deed("put nodes into a network of yours", (
         "Microsoft.Network/virtualNetworks/read", "Microsoft.Network/virtualNetworks/subnets/read", JOIN_ACTION),

@@ -14,14 +14,19 @@ from deployments.checks import InvalidRequirements
 
 SERVER = "azureml-inference-server-http==1.5.1"
 FIRST_LINE = "# slipway-environment 1"
+PIP_BASE, CONDA_BASE = "python:{python}-slim", "mambaorg/micromamba:2-debian12-slim"
 MOST_CHARACTERS = 100_000
 FORMS = ("pip", "requirements", "conda", "image")
 
 
 def spec(
-    *, python: str = "3.11", pip: list[Any] | None = None, requirements: str = "", conda: str = "", image: str = ""
-) -> dict[str, Any]:
-    """The stored form of one of: a pip list, the text of a requirements file, a conda file, an image name."""
+    *, python: str = "3.11", pip: list[Any] | None = None, requirements: str = "", conda: str = "", image: str = "",
+    base_image: str = "",
+) -> dict[str, Any]:  # fmt: skip
+    """The stored form of one of: a pip list, the text of a requirements file, a conda file, an image name.
+
+    `base_image` is what the first three are built on; in its name {python} stands for the version.
+    """
     given = [name for name, value in zip(FORMS, (pip is not None, requirements, conda, image), strict=True) if value]
     if len(given) != 1:
         had = " and ".join(given) or "none"
@@ -29,12 +34,21 @@ def spec(
     if len(requirements) + len(conda) + sum(len(str(line)) for line in pip or []) > MOST_CHARACTERS:
         raise InvalidRequirements(f"The environment is longer than {MOST_CHARACTERS} characters.")
     if image:
+        if base_image:
+            raise InvalidRequirements(f"The image {image} is taken as it is: it has no base image. Leave that out.")
         return {"image": checks.image(image)}
+    base = {"base": checks.image(base_image.replace("{python}", checks.python(python)))} if base_image else {}
     if conda:
         checks.conda(conda)
-        return {"conda": conda, "python": checks.python(python)}
+        return {"conda": conda, "python": checks.python(python), **base}
     lines = pip if pip is not None else requirements.splitlines()
-    return {"python": checks.python(python), "pip": checks.requirements(lines)}
+    return {"python": checks.python(python), "pip": checks.requirements(lines), **base}
+
+
+def base_of(wanted: dict[str, Any]) -> str:
+    """The image that a build starts from."""
+    default = CONDA_BASE if "conda" in wanted else PIP_BASE.replace("{python}", wanted.get("python", "3.11"))
+    return str(wanted.get("base") or default)
 
 
 def content_hash(wanted: dict[str, Any]) -> str:
@@ -57,10 +71,10 @@ def context(wanted: dict[str, Any]) -> bytes:
     python = wanted.get("python", "3.11")
     files = {"environment.json": json.dumps({"python": python, "server": SERVER}) + "\n"}
     if "conda" in wanted:
-        files |= {"conda.yaml": wanted["conda"], "Dockerfile": _conda_dockerfile(python)}
+        files |= {"conda.yaml": wanted["conda"], "Dockerfile": _conda_dockerfile(base_of(wanted), python)}
     else:
         lines = [SERVER, "gunicorn", *wanted["pip"]]
-        files |= {"requirements.txt": "\n".join(lines) + "\n", "Dockerfile": _pip_dockerfile(python)}
+        files |= {"requirements.txt": "\n".join(lines) + "\n", "Dockerfile": _pip_dockerfile(base_of(wanted))}
     return _tar_gz(files)
 
 
@@ -74,17 +88,17 @@ def _tar_gz(files: dict[str, str]) -> bytes:
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-def _pip_dockerfile(python: str) -> str:
+def _pip_dockerfile(base: str) -> str:
     return f"""{FIRST_LINE}
-FROM python:{python}-slim
+FROM {base}
 COPY requirements.txt /tmp/requirements.txt
 RUN pip install --no-cache-dir -r /tmp/requirements.txt
 {_user()}"""
 
 
-def _conda_dockerfile(python: str) -> str:
+def _conda_dockerfile(base: str, python: str) -> str:
     return f"""{FIRST_LINE}
-FROM mambaorg/micromamba:2-debian12-slim
+FROM {base}
 COPY conda.yaml /tmp/conda.yaml
 RUN micromamba install -y -n base -c conda-forge python={python} -f /tmp/conda.yaml \\
  && micromamba run -n base pip install --no-cache-dir {SERVER} gunicorn

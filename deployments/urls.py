@@ -41,6 +41,7 @@ page_urls = [
     path(f"{PAGES}/new/environment/", views.environment_register, name="environment-register"),
     path(f"{PAGES}/environments/<str:name>/", views.environment, name="environment-newest"),
     path(f"{PAGES}/environments/<str:name>/<int:version>/", views.environment, name="environment"),
+    path(f"{PAGES}/environments/<str:name>/<int:version>/log/", views.environment_log, name="environment-log"),
     path(f"{PAGES}/environments/<str:name>/<int:version>/build/", views.environment_build, name="environment-build"),
     path(f"{PAGES}/collected/", views.collected_list, name="collected-list"),
     path(f"{PAGES}/collected/delete/", views.collected_delete_all, name="collected-delete-all"),

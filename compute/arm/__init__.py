@@ -41,6 +41,10 @@ class Arm(Clusters):
         """Status of a run, and the image's digest once it is built."""
         return self._builds.state(registry, run)
 
-    def build_log(self, registry: str, run: str, offset: int = 0) -> tuple[str, int]:
-        """The log of a run from byte `offset` on, and the next offset."""
+    def build_cancel(self, registry: str, run: str) -> None:
+        """Ask for a run to stop."""
+        self._builds.cancel(registry, run)
+
+    def build_log(self, registry: str, run: str, offset: int = 0) -> tuple[str, int, bool]:
+        """The log of a run from byte `offset` on, the next offset, and whether that is all."""
         return self._builds.log(registry, run, offset)

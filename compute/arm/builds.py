@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -36,6 +37,8 @@ class Builds:
         self._transfer("PUT", str(place.upload_url), context, {"x-ms-blob-type": "BlockBlob"})
         request = models.DockerBuildRequest(
             image_names=[image], is_push_enabled=True, docker_file_path="Dockerfile", timeout=BUILD_SECONDS,
+            # Lets the build read base images from the registry that it pushes to.
+            credentials=models.Credentials(source_registry=models.SourceRegistryCredentials(login_mode="Default")),
             source_location=place.relative_path, platform=models.PlatformProperties(os="Linux", architecture="amd64"),
         )  # fmt: skip
         with translated():
@@ -63,21 +66,33 @@ class Builds:
             return str(ours[0]["runId"])
         return None if any(run.get("status") not in OVER for run in fresh) else ""
 
-    def log(self, registry: str, run: str, offset: int) -> tuple[str, int]:
-        """The log from byte `offset` on (at most 256 kB), and where to read next; empty while there is none."""
+    def cancel(self, registry: str, run: str) -> None:
+        """Ask for a run to stop; one that has ended stays as it is."""
+        with translated():
+            self._session.builds.runs.cancel(self._group, registry, run)
+
+    def log(self, registry: str, run: str, offset: int) -> tuple[str, int, bool]:
+        """The log from byte `offset` on (at most 256 kB), where to read next, and whether the registry says that it is
+        all; empty while there is none.
+        """
         try:
             with translated():
                 link = self._session.builds.runs.get_log_sas_url(self._group, registry, run).log_link
         except ArmNotFound:
-            return "", offset
+            return "", offset, False
         if not link:
-            return "", offset
-        status, content = self._transfer("GET", str(link), None, {"Range": f"bytes={offset}-{offset + LOG_BYTES - 1}"})
-        if status == 200:  # no ranges there: this is the whole log
-            content = content[offset : offset + LOG_BYTES]
-        return content.decode("utf-8", "replace"), offset + len(content)
+            return "", offset, False
+        start = max(0, offset - 1)  # a byte that is known comes along: past the end no headers would tell
+        asked = {"Range": f"bytes={start}-{offset + LOG_BYTES - 1}"}
+        status, content, headers = self._transfer("GET", str(link), None, asked)
+        # Without ranges there, this is the whole log.
+        content = content[offset : offset + LOG_BYTES] if status == 200 else content[offset - start :]
+        is_all = "x-ms-meta-complete" in headers and len(content) < LOG_BYTES
+        return content.decode("utf-8", "replace"), offset + len(content), is_all
 
-    def _transfer(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _transfer(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         """One request with a signed URL: no token goes along, and the address is checked like any other."""
         import requests
 
@@ -95,12 +110,12 @@ class Builds:
         except requests.RequestException as error:
             raise Retryable(f"The registry's store {place.host} does not answer ({type(error).__name__}).") from None
         if answer.status_code in (404, 416):
-            return answer.status_code, b""
+            return answer.status_code, b"", answer.headers
         if answer.status_code >= 500 or answer.status_code == 429:
             raise Retryable(f"The registry's store answered {answer.status_code}.")
         if answer.status_code >= 300:
             raise ArmRefused(f"The registry's store {place.host} answered {answer.status_code}.")
-        return answer.status_code, content
+        return answer.status_code, content, answer.headers
 
 
 def _created(run: dict[str, Any]) -> float:

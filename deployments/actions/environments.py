@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
@@ -21,7 +22,7 @@ from portal.types import OperationKind
 @transaction.atomic
 def environment_register(
     *, workspace: Workspace, name: str, actor: User, python: str = "3.11", pip: list[Any] | None = None,
-    requirements: str = "", conda: str = "", image: str = "", description: str = "",
+    requirements: str = "", conda: str = "", image: str = "", base_image: str = "", description: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> Environment:  # fmt: skip
     """Register the next version. An equal environment that is built already lends its image; an image needs no build.
@@ -29,13 +30,16 @@ def environment_register(
     Raises InvalidRequirements (422) naming the line that is wrong.
     """
     check_name(name, "an environment")
-    spec = environments.spec(python=python, pip=pip, requirements=requirements, conda=conda, image=image)
+    base = base_image or ("" if image else settings.CONDA_BASE_IMAGE if conda else settings.BASE_IMAGE)
+    spec = environments.spec(
+        python=python, pip=pip, requirements=requirements, conda=conda, image=image, base_image=base
+    )
     digest = environments.content_hash(spec)
-    built = _built(workspace, digest)
+    built = None if "image" in spec else _built(workspace, digest)
     image = spec.get("image") or (built.image if built else "")
     facts = {
         "spec": spec, "content_hash": digest, "image": image, "description": description,
-        "tags": check_labels(tags, "tags"), "log": built.log if built else "",
+        "tags": check_labels(tags, "tags"), "log": built.log if built else "", "same_as": str(built or ""),
         "state": EnvironmentState.SUCCEEDED if image else EnvironmentState.NOT_BUILT,
     }  # fmt: skip
     row = _next_version(workspace, name, actor, facts)
@@ -68,7 +72,8 @@ def environment_build(*, environment: Environment, actor: User) -> Operation:
     if "image" in environment.spec:
         raise Invalid(f"{environment} is the image {environment.image}: there is nothing to build.")
     if environment.state == EnvironmentState.SUCCEEDED:
-        raise Invalid(f"{environment} is built already. Register a new version to change it.")
+        why = f" It has the content of {environment.same_as}, whose image it uses." if environment.same_as else ""
+        raise Invalid(f"{environment} is built already.{why} Register a new version to change it.")
     op = operations.start(
         kind=OperationKind.ENVIRONMENT_BUILD, on=environment, actor=actor, environment_id=environment.pk
     )

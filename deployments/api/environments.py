@@ -25,6 +25,7 @@ class EnvironmentOut(http.Shape):
     content_hash = serializers.CharField()
     state = serializers.ChoiceField(choices=EnvironmentState.choices)
     image = serializers.CharField()
+    same_as = serializers.CharField()
     reason = serializers.CharField()
     description = serializers.CharField()
     tags = serializers.JSONField()
@@ -41,6 +42,7 @@ class EnvironmentIn(http.Shape):
     requirements = serializers.CharField(default="", allow_blank=True)
     conda = serializers.CharField(default="", allow_blank=True)
     image = serializers.CharField(default="", allow_blank=True)
+    base_image = serializers.CharField(default="", allow_blank=True, max_length=500)
     description = serializers.CharField(default="", allow_blank=True, max_length=10_000)
     tags = serializers.JSONField(required=False)
 
@@ -97,7 +99,8 @@ class EnvironmentLog(http.ApiView):
 def show(row: Any) -> dict[str, Any]:
     """An environment as JSON."""
     names = (
-        "name", "version", "spec", "content_hash", "state", "image", "reason", "description", "tags", "created_at",
+        "name", "version", "spec", "content_hash", "state", "image", "same_as", "reason", "description", "tags",
+        "created_at",
     )  # fmt: skip
     creator = row.created_by.username if row.created_by else None
     return {**{name: getattr(row, name) for name in names}, "created_by": creator}

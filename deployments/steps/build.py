@@ -6,16 +6,18 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from compute import queries as compute
+from compute.arm import ArmRefused
 from deployments import diagnose, environments
 from deployments.models import Environment, Revision
 from deployments.types import EnvironmentState
 from portal import operations
 from portal.models import Operation, OperationLog
 from portal.problems import Problem
-from portal.types import Wait
+from portal.types import ACTIVE_STATES, Wait
 
 LOG_CHARACTERS = 60_000
 EVIDENCE_LINES = 30
+LOG_LOOKS = 5
 OVER = ("Succeeded", "Failed", "Canceled", "Error", "Timeout")
 
 
@@ -44,6 +46,9 @@ def start_environment(op: Operation) -> Wait | None:
         return None
     twin = _equal(row).filter(state=EnvironmentState.SUCCEEDED).first()
     if twin is not None:
+        words = f"{row} has the content of {twin}, which is built: its image is used, nothing is built anew."
+        _say(op, "start_environment", [words])
+        Environment.objects.filter(pk=row.pk).update(same_as=str(twin))
         _finish(row, twin.image, twin.log)
         return None
     running = _equal(row).filter(state=EnvironmentState.BUILDING).exclude(run_id="").first()
@@ -80,14 +85,17 @@ def await_environment(op: Operation) -> Wait | None:
     arm, registry, run = compute.arm_of(row.workspace), _registry(row), str(op.memo["run"])
     status, digest = arm.build_state(registry, run)
     offset = int(op.memo.get("log_offset", 0))
-    text, after = arm.build_log(registry, run, offset)
+    text, after, is_all = arm.build_log(registry, run, offset)
     if after > offset:
         operations.remember(op, log_offset=after)
         _keep_log(op, row, text, offset)
     if status not in OVER:
         return Wait(1, f"Building {row}: {status}")
-    if after > offset:
+    if after > offset and not is_all:
         return Wait(0.1, f"Reading the log of {row}")
+    if not is_all and op.memo.setdefault("log_looks", 0) < LOG_LOOKS:  # the registry writes its end a moment later
+        op.memo["log_looks"] += 1
+        return Wait(1, f"Waiting for the end of the log of {row}")
     row.refresh_from_db()
     if status != "Succeeded":
         raise _failure(op, row, status)
@@ -102,8 +110,39 @@ def _failure(op: Operation, row: Environment, status: str) -> BuildFailed:
     """Note the end in the environment, so that the next operation builds anew."""
     detail = _sentence(row, status)
     Environment.objects.filter(pk=row.pk).update(state=EnvironmentState.FAILED, reason=detail)
-    operations.remember(op, run="", log_offset=0, asked_at=None)
+    _forget(op)
     return BuildFailed(detail, evidence=_tail(row.log))
+
+
+def _forget(op: Operation) -> None:
+    operations.remember(op, run="", log_offset=0, log_looks=0, asked_at=None)
+
+
+def abort_environment(op: Operation) -> Wait | None:
+    """Stop the run in the registry when somebody cancels, unless another operation waits for the same image.
+
+    Raises TooLate when the registry refuses: then the operation goes on.
+    """
+    row, run = environment_of(op), str(op.memo.get("run") or "")
+    if not run or row.state == EnvironmentState.SUCCEEDED or _is_shared(op, run):
+        return None
+    arm, registry = compute.arm_of(row.workspace), _registry(row)
+    status, _ = arm.build_state(registry, run)
+    if status in OVER:
+        Environment.objects.filter(pk=row.pk).update(state=EnvironmentState.FAILED, reason="The build was cancelled.")
+        _forget(op)
+        return None
+    if not op.memo.get("cancel_sent"):
+        try:
+            arm.build_cancel(registry, run)
+        except ArmRefused as refusal:
+            raise operations.TooLate(f"The registry did not stop the build ({refusal.detail}).") from None
+        operations.remember(op, cancel_sent=True)
+    return Wait(1, f"The registry stops building {row} ({status})")
+
+
+def _is_shared(op: Operation, run: str) -> bool:
+    return Operation.objects.filter(state__in=ACTIVE_STATES, memo__run=run).exclude(pk=op.pk).exists()
 
 
 def settle_environment(op: Operation) -> None:
@@ -136,10 +175,13 @@ def _finish(row: Environment, image: str, log: str) -> None:
 def _keep_log(op: Operation, row: Environment, text: str, offset: int) -> None:
     kept = text if offset == 0 else row.log + text
     Environment.objects.filter(pk=row.pk).update(log=kept[-LOG_CHARACTERS:])
+    _say(op, "await_environment", [line for line in text.splitlines() if line.strip()][-200:])
+
+
+def _say(op: Operation, step: str, lines: list[str]) -> None:
     now = timezone.now()
-    lines = [line for line in text.splitlines() if line.strip()][-200:]
     OperationLog.objects.bulk_create(
-        OperationLog(operation=op, at=now, step="await_environment", event="line", text=line[:1000]) for line in lines
+        OperationLog(operation=op, at=now, step=step, event="line", text=line[:1000]) for line in lines
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -13,7 +14,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_POST, require_safe
 from rest_framework import serializers
 
-from deployments import actions, checks, queries
+from deployments import actions, checks, environments, queries
 from deployments.actions.models import Upload
 from deployments.api.collected import download
 from deployments.types import EnvironmentState
@@ -44,6 +45,7 @@ class EnvironmentForm(http.Shape):
     requirements = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     conda = serializers.CharField(required=False, allow_blank=True, trim_whitespace=False)
     image = serializers.CharField(required=False, allow_blank=True)
+    base_image = serializers.CharField(required=False, allow_blank=True, max_length=500)
     description = serializers.CharField(required=False, allow_blank=True)
 
 
@@ -143,11 +145,24 @@ def environment(request: HttpRequest, workspace: str, name: str, version: int | 
 
 
 def _environment(found: Any) -> dict[str, Any]:
+    op = pages.news(found.ref)
     return {
-        "workspace": found.workspace, "environment": found, "op": pages.news(found.ref),
+        "workspace": found.workspace, "environment": found, "op": op,
+        "is_building": found.state == EnvironmentState.BUILDING or bool(op and op.is_active),
         "versions": list(queries.environments(workspace=found.workspace, name=found.name)[:50]),
         "may_build": found.state in (EnvironmentState.NOT_BUILT, EnvironmentState.FAILED),
     }  # fmt: skip
+
+
+@login_required
+@require_safe
+def environment_log(request: HttpRequest, workspace: str, name: str, version: int) -> HttpResponse:
+    """The build log for htmx, which asks again until 286: the build has ended."""
+    actor = pages.actor(request)
+    found = queries.environment(actor=actor, workspace=workspace, name=name, version=version, needs=Role.READER)
+    context = _environment(found)
+    status = 200 if context["is_building"] else 286
+    return render(request, "deployments/_environment_log.html", context, status=status)
 
 
 @login_required
@@ -156,7 +171,8 @@ def environment_register(request: HttpRequest, workspace: str) -> HttpResponse:
     actor = pages.actor(request)
     home = portal.workspace(actor=actor, slug=workspace, needs=Role.CONTRIBUTOR)
     typed = {"name": request.GET.get("name", ""), "requirements": ENVIRONMENT_START, "python": "3.11", "made_of": "pip"}
-    context: dict[str, Any] = {"workspace": home, "pythons": checks.PYTHONS, "typed": typed}
+    base = settings.BASE_IMAGE or environments.PIP_BASE
+    context: dict[str, Any] = {"workspace": home, "pythons": checks.PYTHONS, "typed": typed, "base_image": base}
     if request.method != "POST":
         return render(request, "deployments/environment_register.html", context)
     try:
@@ -174,6 +190,7 @@ def _environment_wish(posted: Any) -> dict[str, Any]:
     if not text.strip():
         raise InvalidShape(f"{field}: write down what the environment needs.")
     wish = {"name": data["name"], "description": data.get("description", ""), field: text}
+    wish |= {"base_image": data.get("base_image", "")} if field != "image" else {}
     return wish | ({"python": data["python"]} if field == "requirements" else {})
 
 

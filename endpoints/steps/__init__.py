@@ -33,6 +33,9 @@ DEPLOY = (
     (deployments.await_replicas, 900),
     (await_gateway, 900),
 )
+STOP_BUILD = operations.Abort(
+    deployments.abort_environment, 120, since=deployments.start_environment, until=deployments.await_environment
+)
 REACH = ((load_version, 60), (confirm_loaded, 120), (route_version, 60), (confirm_routed, 60))
 REMOVE = (
     (unroute_version, 60), (confirm_unrouted, 60), (drain_version, 400), (unload_version, 60), (confirm_unloaded, 60),
@@ -40,12 +43,13 @@ REMOVE = (
 )  # fmt: skip
 
 for kind in (Kind.SERVICE_CREATE, Kind.ENDPOINT_CREATE, Kind.VERSION_CREATE):
-    operations.define(kind, *BUILD, *DEPLOY, *REACH, settle=settle_deployed)
+    operations.define(kind, *BUILD, *DEPLOY, *REACH, settle=settle_deployed, abort=STOP_BUILD)
 for kind in (Kind.SERVICE_UPDATE, Kind.VERSION_UPDATE):
     # The whole way again: after a create that failed, an update is what brings the service up.
     operations.define(
-        kind, *BUILD, *DEPLOY, *REACH, undo=((deployments.restore_workload, 120),), settle=settle_deployed
-    )
+        kind, *BUILD, *DEPLOY, *REACH, undo=((deployments.restore_workload, 120),), settle=settle_deployed,
+        abort=STOP_BUILD,
+    )  # fmt: skip
 operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 60))
 operations.define(Kind.GATEWAY_UPDATE, (publish_certificate, 60), (confirm_certificate, 120))
 operations.define(Kind.VERSION_DELETE, *REMOVE, settle=settle_version_removed)

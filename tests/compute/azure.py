@@ -42,6 +42,7 @@ class Azure:
         self.polls: list[str] = []
         self.blobs: dict[str, bytes] = {}
         self.runs: list[Any] = []
+        self.run_status = "Succeeded"
         self.asked: list[tuple[str, str]] = []
         self.faults: dict[str, list[Any]] = {}
         self.objects: dict[str, dict[str, Any]] = {}
@@ -280,7 +281,7 @@ class ArmDoor(Door):
             return self.answer(201)
         first, last = (int(part) for part in self.headers["Range"].removeprefix("bytes=").split("-"))
         content = self.azure.blobs[path][first : last + 1]
-        return self.answer(206 if content else 416, content)
+        return self.answer(206 if content else 416, content, {"x-ms-meta-Complete": "successful"} if content else {})
 
     def registry(self, path: str, given: Any) -> None:
         base = f"http://{self.headers['Host']}/blob"
@@ -291,7 +292,10 @@ class ArmDoor(Door):
             return self.answer(200, {"logLink": f"{base}/log?sig=1"})
         if last == "schedulerun":
             self.azure.runs.append(given)
-        state = {"runId": "cf1", "status": "Succeeded", "outputImages": [{"digest": "sha256:abc"}]}
+        if last == "cancel":
+            self.azure.run_status = "Canceled"
+            return self.answer(200)
+        state = {"runId": "cf1", "status": self.azure.run_status, "outputImages": [{"digest": "sha256:abc"}]}
         return self.answer(200, {"name": "cf1", "id": "x", "properties": state})
 
     def poll(self, id: str) -> None:

@@ -29,9 +29,10 @@ def test_an_image_is_built_by_upload_run_state_and_log_and_signed_urls_get_no_to
     )  # fmt: skip
     assert arm.build_state("reg", run) == ("Succeeded", "sha256:abc")
     azure.blobs["/blob/log"] = b"line one\nline two\n"
-    text, offset = arm.build_log("reg", run, 0)
-    assert (text, offset) == ("line one\nline two\n", 18)
-    assert arm.build_log("reg", run, offset) == ("", 18)
+    assert arm.build_log("reg", run, 0) == ("line one\nline two\n", 18, True)
+    assert arm.build_log("reg", run, 18) == ("", 18, True)
+    azure.blobs["/blob/log"] = b""
+    assert arm.build_log("reg", run, 0) == ("", 0, False)
 
 
 def test_a_wrong_token_is_said_as_the_workspaces_credential(azure):

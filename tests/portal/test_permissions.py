@@ -153,6 +153,7 @@ PAGES: dict[str, dict[str, Needs]] = {
     f"{PAGE}new/environment/": {"get": CONTRIBUTOR, "post": CONTRIBUTOR},
     f"{PAGE}environments/<str:name>/": {"get": READER},
     f"{PAGE}environments/<str:name>/<int:version>/": {"get": READER},
+    f"{PAGE}environments/<str:name>/<int:version>/log/": {"get": READER},
     f"{PAGE}environments/<str:name>/<int:version>/build/": {"post": CONTRIBUTOR},
     **{f"{PAGE}{kind}/{end}": needs for kind in ("services", "endpoints") for end, needs in BOTH_PAGES.items()},
     f"{PAGE}new/service/": {"get": CONTRIBUTOR, "post": CONTRIBUTOR},

@@ -13,6 +13,10 @@ import yaml
 FIRST_LINE = "# slipway-environment 1"
 BASE = ("azureml-inference-server-http==1.5.1", "gunicorn")
 MOST_BYTES, _MOST_FILES = 8 * 1024 * 1024, 200
+_KNOWN = re.compile(
+    r"(docker\.io/(library/)?|[a-z0-9]+\.azurecr\.io/([a-z0-9._-]+/)*|mcr\.microsoft\.com/([a-z0-9._-]+/)*)?"
+    r"(python|(mambaorg/)?micromamba):[\w.-]+(@sha256:[0-9a-f]{64})?"
+)
 _CONDA = re.compile(r"(?:[\w.-]+::)?([A-Za-z0-9][\w.-]*)\s*(.*)")
 
 
@@ -26,11 +30,12 @@ class Wanted:
 
     python: str
     requirements: tuple[str, ...]
+    base: str = ""
 
     @property
     def key(self) -> str:
         """The same for the same contents."""
-        text = json.dumps([self.python, self.requirements, BASE])
+        text = json.dumps([self.python, self.requirements, BASE, self.base])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -48,6 +53,9 @@ def read(archive: bytes, dockerfile: str) -> Wanted:
         python = str(json.loads(files.get("environment.json", "{}")).get("python", ""))
     except (ValueError, AttributeError):
         raise Refused("environment.json is no JSON object.") from None
+    base = _base(lines)
+    minor = re.search(r"(?:^|/)python:(\d+\.\d+)", base)
+    python = minor[1] if minor else python
     conda = files.get("conda.yaml")
     found, from_conda = _conda(conda) if conda is not None else ([], "")
     found += [line.strip() for line in files.get("requirements.txt", "").splitlines()]
@@ -55,7 +63,15 @@ def read(archive: bytes, dockerfile: str) -> Wanted:
     for line in kept:
         if line.startswith("-") and not line.startswith(("--extra-index-url", "--index-url", "--find-links", "--pre")):
             raise Refused(f"The requirement line {line!r} is not supported; name packages only.")
-    return Wanted(python or from_conda, kept)
+    return Wanted(python or from_conda, kept, base)
+
+
+def _base(lines: list[str]) -> str:
+    """The image after FROM. Refused, as a build is, for one that no registry has."""
+    found = [line.split()[1] for line in lines if line.upper().startswith("FROM ") and len(line.split()) > 1]
+    if found and not _KNOWN.fullmatch(found[0]):
+        raise Refused(f"ERROR: failed to solve: {found[0]}: not found (this registry knows python and micromamba)")
+    return found[0] if found else ""
 
 
 def _unpack(archive: bytes) -> dict[str, str]:

@@ -216,7 +216,10 @@ class Registry:
             return web.Response(status=403)
         if not path.exists():
             return web.Response(status=404)
-        return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8"})
+        run = self._runs.get(path.stem, {})
+        over = {"x-ms-meta-complete": "successful"} if run.get("status") in _ENDED else {}
+        headers = {"Content-Type": "text/plain; charset=utf-8", "x-ms-blob-type": "AppendBlob", **over}
+        return web.FileResponse(path, headers=headers)
 
     def _allowed(self, request: web.Request) -> bool:
         return self._signer.is_link(request.method, request.path, request.query, self._clock.time())
