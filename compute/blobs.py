@@ -62,6 +62,12 @@ class BlobStorage(AzureStorage):  # type: ignore[misc]
         """The container for people: account and container, without anything secret."""
         return f"{self.azure_container} at {urlsplit(self.service_client.url).netloc}"
 
+    @property
+    def endpoint(self) -> str:
+        """Scheme and host of the account, with its port."""
+        parts = urlsplit(self.service_client.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
     # --- files
 
     def _open(self, name: str, mode: str = "rb") -> File[bytes]:

@@ -101,6 +101,12 @@ def is_direct() -> bool:
     return hasattr(storage(), "signed_url")
 
 
+def places() -> tuple[str, ...]:
+    """Where clusters read from without the portal."""
+    place: Any = storage()
+    return (str(place.endpoint),) if is_direct() else ()
+
+
 def direct_url(digest: str, until: datetime) -> str:
     """Where a cluster reads a blob until then without the portal. Raises StorageAway."""
     place: Any = storage()

@@ -115,11 +115,12 @@ def files_for_pod(*, deployment_id: int, number: int, token: str) -> list[dict[s
     right = hmac.compare_digest(fingerprint(token), found.fetch_token_digest if found else "0" * 64)
     if found is None or not right:
         raise NotFound("There is nothing here.")
-    return files_of(revision=revision_of(deployment=found, number=number))
+    items = files_of(revision=revision_of(deployment=found, number=number))
+    return [{"url": artifacts.signed_url(str(item["sha256"])), **item} for item in items]
 
 
 def files_of(*, revision: Revision) -> list[dict[str, Any]]:
-    """What a pod of a revision downloads."""
+    """What a pod of the revision needs: sha256, size, kind (file or tar) and path below its folder."""
     items = [] if revision.code is None else [_item(revision.code, "")]
     for each in revision.models.order_by("name", "version"):
         items.append(_item(each.artifact, manifests.models_path(((each.name, each.version),)), each.files))
@@ -129,7 +130,6 @@ def files_of(*, revision: Revision) -> list[dict[str, Any]]:
 def _item(artifact: Artifact, folder: str, files: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     path = folder if artifact.is_archive else f"{folder}/{(files or artifact.files)[0]['path']}".lstrip("/")
     return {
-        "url": artifacts.signed_url(artifact.digest),
         "sha256": artifact.digest,
         "size": artifact.size,
         "kind": "tar" if artifact.is_archive else "file",

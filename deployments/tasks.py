@@ -6,12 +6,15 @@ from celery import shared_task
 
 from portal.celery import app
 
-EVERY, MINUTE = 10.0, 60.0  # seconds
+EVERY, MINUTE, RENEW_EVERY = 10.0, 60.0, 600.0  # seconds
 app.conf.beat_schedule["observe-deployments"] = {
     "task": "deployments.observe_all", "schedule": EVERY, "options": {"expires": EVERY},
 }  # fmt: skip
 app.conf.beat_schedule["tidy-collected"] = {
     "task": "deployments.tidy_collected", "schedule": MINUTE, "options": {"expires": MINUTE},
+}  # fmt: skip
+app.conf.beat_schedule["renew-files"] = {
+    "task": "deployments.renew_all", "schedule": RENEW_EVERY, "options": {"expires": RENEW_EVERY},
 }  # fmt: skip
 
 
@@ -38,3 +41,20 @@ def tidy_collected() -> None:
     from deployments.steps import collected
 
     collected.tidy()
+
+
+@shared_task(name="deployments.renew_all")
+def renew_all() -> None:
+    """Renew the addresses of code and models that end soon, each deployment in a task of its own."""
+    from deployments import steps
+
+    for deployment_id in steps.due():
+        renew_one.apply_async((deployment_id,), expires=RENEW_EVERY)
+
+
+@shared_task(name="deployments.renew_one")
+def renew_one(deployment_id: int) -> None:
+    """Renew those of one deployment."""
+    from deployments import steps
+
+    steps.renew(deployment_id)

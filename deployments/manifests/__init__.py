@@ -8,7 +8,9 @@ from deployments.manifests.collect import Collect
 from deployments.manifests.objects import around, build, within
 from deployments.manifests.pod import PORT
 from deployments.manifests.view import (
+    FILES,
     DeploymentView,
+    files_key,
     grace_seconds,
     login_name,
     models_path,
@@ -20,11 +22,13 @@ from deployments.manifests.view import (
 
 __all__ = [
     "COLLECT_KEY",
+    "FILES",
     "Collect",
     "PORT",
     "DeploymentView",
     "around",
     "build",
+    "files_key",
     "grace_seconds",
     "login_name",
     "models_path",

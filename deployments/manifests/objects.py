@@ -10,7 +10,15 @@ from compute import hardening
 from compute.names import MANAGED
 from deployments.manifests import collect
 from deployments.manifests.pod import INSIGHTS, INSIGHTS_KEY, PORT, START_SECONDS, pod
-from deployments.manifests.view import DeploymentView, login_name, match, pod_labels, quota_name, workload_name
+from deployments.manifests.view import (
+    DeploymentView,
+    files_key,
+    login_name,
+    match,
+    pod_labels,
+    quota_name,
+    workload_name,
+)
 from portal import insights
 
 Json = dict[str, Any]
@@ -46,7 +54,7 @@ def _object(view: DeploymentView, version: str, kind: str) -> Json:
 
 
 def _secret(view: DeploymentView) -> Json:
-    texts = {"token": view.fetch_token}
+    texts = {"token": view.fetch_token, **{files_key(revision): text for revision, text in view.files}}
     if view.insights:
         texts |= {INSIGHTS_KEY: insights.key_of(view.insights), INSIGHTS: view.insights}
     if view.collect:

@@ -10,6 +10,7 @@ from deployments.config import DeploymentConfig
 from deployments.manifests.view import (
     PRE_STOP_SECONDS,
     DeploymentView,
+    files_key,
     grace_seconds,
     login_name,
     match,
@@ -53,7 +54,7 @@ def pod(view: DeploymentView) -> Json:
             {"name": "app", "emptyDir": {"sizeLimit": _mib(_app_mib(view))}},
             {"name": "scratch", "emptyDir": {"sizeLimit": _mib(view.scratch_gib * 1024)}},
             {"name": "program", "configMap": {"name": name}},
-            {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440, **_only_token(view)}},
+            {"name": "token", "secret": {"secretName": name, "defaultMode": 0o440, **_for_fetch(view)}},
         ],
     }
 
@@ -67,9 +68,10 @@ def _mib(amount: int) -> str:
     return f"{amount}Mi"
 
 
-def _only_token(view: DeploymentView) -> Json:
-    """While the Secret has more than the token, the rest is not for the fetching container."""
-    return {"items": [{"key": "token", "path": "token"}]} if view.insights or view.collect else {}
+def _for_fetch(view: DeploymentView) -> Json:
+    """The token, and the addresses of this revision's files if the Secret has any; nothing else of it."""
+    keys = {"token": "token", files_key(view.revision): "files.json"}
+    return {"optional": True, "items": [{"key": key, "path": path} for key, path in keys.items()]}
 
 
 def _place(view: DeploymentView, system: Json) -> Json:

@@ -14,6 +14,7 @@ from deployments.outgoing import Outgoing
 PRE_STOP_SECONDS = 2
 SPARE_SECONDS = 5
 REPLICA = "slipway-replica"
+FILES = "files-"  # keys in the Secret
 
 
 class Named(Protocol):
@@ -35,6 +36,7 @@ class DeploymentView:
     `size` is how many bytes of code and models are fetched; `scratch_gib` how much a replica may write beside them.
     `storage_urls` are further places that files come from.
     `login` is what its images are pulled with (`registries.docker_config`), `quota` what its namespace may ask for.
+    `files` are lists of signed addresses (JSON) by revision.
     """
 
     pk: int
@@ -61,6 +63,12 @@ class DeploymentView:
     quota: tuple[tuple[str, str], ...] = ()
     team: str = ""
     collect: Collect | None = None
+    files: tuple[tuple[int, str], ...] = field(repr=False, default=())
+
+
+def files_key(revision: int) -> str:
+    """Under which name the Secret has the addresses of a revision: pods of two may start at the same time."""
+    return f"{FILES}{revision}"
 
 
 def workload_name(deployment: Named) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.crypto import salted_hmac
 
 from compute import names
-from deployments import manifests, queries, quotas, registries
+from deployments import artifacts, manifests, queries, quotas, registries
 from deployments.manifests import DeploymentView
 from deployments.models import Deployment
 from deployments.outgoing import Outgoing
@@ -55,5 +55,6 @@ def _is_ours(cluster: Cluster, namespace: str) -> bool:
 def mark(workspace: Workspace) -> str:
     """Changes whenever a workspace decides otherwise; tells nobody a password."""
     rules, logins = queries.rules(workspace=workspace), queries.registry_logins(workspace=workspace)
-    told = [rules.outgoing, rules.allowed, rules.quota, [[row.server, row.username, row.password] for row in logins]]
+    passwords = [[row.server, row.username, row.password] for row in logins]
+    told = [rules.outgoing, rules.allowed, rules.quota, passwords, artifacts.places()]
     return salted_hmac("deployments.around", json.dumps(told, sort_keys=True), algorithm="sha256").hexdigest()

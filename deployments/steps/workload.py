@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from base64 import b64decode
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,10 @@ from django.utils import timezone
 
 from compute import fit, placed
 from compute import queries as compute
-from deployments import diagnose, manifests, placing, queries
+from deployments import artifacts, diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
 from deployments.models import Collecting, Deployment, Revision
-from deployments.steps import around, why
+from deployments.steps import around, files, why
 from deployments.steps.why import Finding
 from deployments.types import DeploymentState
 from portal.models import Operation
@@ -60,10 +61,12 @@ def _apply(op: Operation, cluster: Cluster, row: Deployment, number: int) -> Non
     revision = queries.revision_of(deployment=row, number=number)
     config = DeploymentConfig.parse(revision.config)
     collect = _token(cluster, row, manifests.COLLECT_KEY, "collect_token_digest") if config.collection else ""
-    view = view_of(row, revision, _token(cluster, row), collect)
+    fresh = files.addresses(row, number)
+    view = replace(view_of(row, revision, _token(cluster, row), collect), files=fresh.files)
     take_over = bool(op.memo.get("take_over"))
     around.apply(cluster, row, view, force=take_over)
     told = cluster.apply(manifests.within(view), force=take_over)
+    fresh.keep(row)
     if told:
         op.memo["warnings"] = [*(each for each in op.memo.get("warnings", []) if each not in told), *told]
     _note_collection(row, config)
@@ -126,7 +129,7 @@ def view_of(row: Deployment, revision: Revision, token: str, collect: str = "") 
         insights=row.workspace.app_insights if config.app_insights else "",
         collect=_collect(row, revision, config, collect),
         size=sum(item["size"] for item in queries.files_of(revision=revision)),
-        scratch_gib=settings.REPLICA_SCRATCH_GIB, team=row.workspace.team.slug,
+        storage_urls=artifacts.places(), scratch_gib=settings.REPLICA_SCRATCH_GIB, team=row.workspace.team.slug,
         **around.decided(row.workspace, (image, settings.INFERENCE_IMAGE)),
     )  # fmt: skip
 

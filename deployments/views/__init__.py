@@ -8,6 +8,7 @@ from deployments.views.registered import (
     environment,
     environment_build,
     environment_list,
+    environment_log,
     environment_register,
     model,
     model_delete,
@@ -18,6 +19,6 @@ from deployments.views.rules import registry_remove, registry_set, rules
 
 __all__ = [
     "collected_delete", "collected_delete_all", "collected_download", "collected_list",
-    "environment", "environment_build", "environment_list", "environment_register", "model", "model_delete",
-    "model_list", "model_register", "registry_remove", "registry_set", "rules",
+    "environment", "environment_build", "environment_list", "environment_log", "environment_register", "model",
+    "model_delete", "model_list", "model_register", "registry_remove", "registry_set", "rules",
 ]  # fmt: skip

@@ -475,6 +475,20 @@ class KubeDoor(Door):
             return self.answer(403, {"kind": "Status", "message": lack})
         return self.objects(inside, given)
 
+    def remove(self, inside: str) -> None:
+        azure = self.azure
+        azure.changes.append(("REMOVE", inside))
+        if inside in azure.stuck:
+            return self.answer(200, {})
+        return self.answer(200 if azure.objects.pop(inside, None) else 404, {"kind": "Status", "message": "not found"})
+
+    def review(self, wish: Any) -> None:
+        """Whether the portal may do something."""
+        azure = self.azure
+        azure.reviewed.append((wish["verb"], wish["group"], wish["resource"]))
+        allowed = not azure.barred if wish["resource"] == "*" else wish["resource"] not in azure.barred
+        self.answer(201, {"status": {"allowed": allowed}})
+
     def objects(self, inside: str, given: Any) -> None:
         azure = self.azure
         if fault := azure.take("kube") or (azure.take("log") if inside.endswith("/log") else None):
@@ -484,21 +498,13 @@ class KubeDoor(Door):
         if inside == "/api/v1/namespaces/kube-system" and azure.cluster_uid:
             return self.answer(200, {"metadata": {"name": "kube-system", "uid": azure.cluster_uid}})
         if inside.endswith("/selfsubjectaccessreviews"):
-            wish = given["spec"]["resourceAttributes"]
-            azure.reviewed.append((wish["verb"], wish["group"], wish["resource"]))
-            allowed = not azure.barred if wish["resource"] == "*" else wish["resource"] not in azure.barred
-            return self.answer(201, {"status": {"allowed": allowed}})
+            return self.review(given["spec"]["resourceAttributes"])
         if self.command == "PATCH":
             azure.changes.append(("APPLY", inside))
             azure.objects[inside] = {**azure.objects.get(inside, {}), **given}
             return self.answer(200, given)
         if self.command == "DELETE":
-            azure.changes.append(("REMOVE", inside))
-            if inside in azure.stuck:
-                return self.answer(200, {})
-            return self.answer(
-                200 if azure.objects.pop(inside, None) else 404, {"kind": "Status", "message": "not found"}
-            )
+            return self.remove(inside)
         if inside == "/api/v1/nodes":
             return self.paged(azure.nodes())
         if inside in azure.objects:

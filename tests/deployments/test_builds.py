@@ -21,9 +21,7 @@ from portal.types import OperationState
 from tests.compute.azure import Azure
 
 from .conftest import client_for
-from .test_steps import azure
 
-__all__ = ["azure"]  # a fixture
 PIP = {"pip": ["numpy"]}
 
 

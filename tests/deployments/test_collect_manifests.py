@@ -57,7 +57,7 @@ def test_the_token_is_in_the_secret_and_only_the_collector_mounts_it() -> None:
     }
     assert [name for name, mounts in mounted.items() if "collect-token" in mounts] == ["collector"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
-    assert [item["key"] for item in volumes["token"]["secret"]["items"]] == ["token"]
+    assert [item["key"] for item in volumes["token"]["secret"]["items"]] == ["token", "files-3"]
 
 
 def test_the_server_runs_wrapped_with_what_it_has_to_know_and_none_of_the_portal() -> None:
