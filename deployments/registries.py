@@ -39,10 +39,10 @@ def server_of(image: str) -> str:
 
 
 def docker_config(logins: Mapping[str, tuple[str, str]], images: Iterable[str]) -> str:
-    """The logins, by server, that these images need, as a pull secret has them; empty for none. Others stay out."""
+    """The logins, by server, that these images need, as a pull secret has them. Others stay out."""
     wanted = sorted({server_of(image) for image in images} & set(logins))
     found = {HUB_KEY if server == HUB else server: _entry(*logins[server]) for server in wanted}
-    return json.dumps({"auths": found}, sort_keys=True) if found else ""
+    return json.dumps({"auths": found}, sort_keys=True)
 
 
 def _entry(username: str, password: str) -> dict[str, str]:

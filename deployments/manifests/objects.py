@@ -42,7 +42,7 @@ def around(view: DeploymentView) -> list[Json]:
         hardening.namespace(view.namespace, {}),
         hardening.priority_class(hardening.REPLICA_PRIORITY),
         *([_quota(view)] if view.quota else []),
-        *([_login(view)] if view.login else []),
+        _login(view),
         _policy(view),
     ]
 
@@ -84,6 +84,7 @@ def _quota(view: DeploymentView) -> Json:
 
 
 def _login(view: DeploymentView) -> Json:
+    """Also without a login: pods name it from the start, so that one that is given later reaches new replicas."""
     secret = _object(view, "v1", "Secret")
     secret["metadata"]["name"] = login_name(view)
     data = {".dockerconfigjson": base64.b64encode(view.login.encode()).decode()}

@@ -45,7 +45,7 @@ def pod(view: DeploymentView) -> Json:
     return {
         **base,
         **_place(view, base["nodeSelector"]),
-        **({"imagePullSecrets": [{"name": login_name(view)}]} if view.login else {}),
+        "imagePullSecrets": [{"name": login_name(view)}],
         "terminationGracePeriodSeconds": grace_seconds(view.config),
         "topologySpreadConstraints": hardening.spread(match(view)),
         "initContainers": [_fetch(view)],

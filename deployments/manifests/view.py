@@ -59,7 +59,7 @@ class DeploymentView:
     scratch_gib: int = 5
     storage_urls: tuple[str, ...] = ()
     outgoing: Outgoing = Outgoing()
-    login: str = field(repr=False, default="")
+    login: str = field(repr=False, default='{"auths": {}}')
     quota: tuple[tuple[str, str], ...] = ()
     team: str = ""
     collect: Collect | None = None

@@ -41,9 +41,12 @@ def apply(cluster: Cluster, row: Deployment, view: DeploymentView, *, force: boo
     cluster.apply([each for each in objects if ours or each["kind"] != OURS], force=force)
     if not view.quota:
         cluster.remove("ResourceQuota", namespace=row.namespace, name=manifests.quota_name(view.workspace))
-    if not view.login:
-        cluster.remove("Secret", namespace=row.namespace, name=manifests.login_name(row))
     Deployment.objects.filter(pk=row.pk).update(around=known)
+
+
+def is_stale(row: Deployment) -> bool:
+    """Whether the cluster has an older decision."""
+    return row.around != mark(row.workspace)
 
 
 def _is_ours(cluster: Cluster, namespace: str) -> bool:

@@ -26,7 +26,7 @@ def refresh(cluster: Cluster, found: Iterable[Deployment]) -> None:
     for row in Deployment.objects.select_related("workspace__team", "compute_target__workspace").filter(
         pk__in=[each.pk for each in found], state__in=SETTLED, revision__gt=0
     ):
-        if row.around == around.mark(row.workspace):
+        if not around.is_stale(row):
             continue
         try:
             revision = queries.revision_of(deployment=row, number=row.revision)

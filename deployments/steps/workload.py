@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compute.cluster import Cluster
 
 NO_TROUBLE: dict[str, Any] = {"reason": "", "evidence": "", "fix": "", "is_reason_observed": False}
+PULLS, PULL_SECONDS = ("ErrImagePull", "ImagePullBackOff"), 330
 KINDS = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret")
 
 
@@ -153,6 +154,7 @@ def await_replicas(op: Operation) -> Wait | None:
     found = cluster.observe("Deployment", namespace=row.namespace, name=manifests.workload_name(row))
     if not found:
         raise DeploymentFailed(f"The workload of {row.name} was removed from {row.compute_target.name} meanwhile.")
+    _renew(op, cluster, row)
     selector = f"{manifests.selector(row.pk)},slipway.dev/revision={op.input['revision']}"
     pods = cluster.observe("Pod", namespace=row.namespace, selector=selector)
     wanted = int(found[0]["spec"].get("replicas") or 1)
@@ -162,9 +164,27 @@ def await_replicas(op: Operation) -> Wait | None:
         Deployment.objects.filter(pk=row.pk).update(ready_replicas=ready)
         return None
     note, finding = why.judged(op, cluster, row.namespace, pods, found[0], grows=_grows(op, row))
-    if finding is not None:
+    if finding is not None and not _may_pull_now(op, finding):
         raise _failure(cluster, row, finding, op.input["revision"])
     return Wait(0.5, diagnose.progress(wanted, pods, note))
+
+
+def _renew(op: Operation, cluster: Cluster, row: Deployment) -> None:
+    """A login that was given since the objects were applied reaches replicas that wait for it."""
+    if around.is_stale(row):
+        revision = queries.revision_of(deployment=row, number=op.input["revision"])
+        around.apply(cluster, row, view_of(row, revision, ""))
+        op.memo["renewed_at"] = timezone.now().timestamp()
+
+
+def _may_pull_now(op: Operation, finding: Finding) -> bool:
+    """After a new login the kubelet tries again by itself, at the latest after five minutes."""
+    renewed = op.memo.get("renewed_at")
+    return (
+        renewed is not None
+        and finding.trouble.reason in PULLS
+        and (timezone.now().timestamp() - renewed < PULL_SECONDS)
+    )
 
 
 def _grows(op: Operation, row: Deployment) -> bool:

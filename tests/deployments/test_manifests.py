@@ -44,7 +44,9 @@ def view(config: dict[str, Any] | None = None, **more: Any) -> manifests.Deploym
 
 
 def one(kind: str, picture: manifests.DeploymentView) -> dict[str, Any]:
-    return next(item for item in manifests.build(picture) if item["kind"] == kind)
+    """The object of a kind that bears the deployment's own name."""
+    names = {manifests.workload_name(picture), picture.namespace}
+    return next(item for item in manifests.build(picture) if item["kind"] == kind and item["metadata"]["name"] in names)
 
 
 def server(picture: manifests.DeploymentView) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from portal.problems import Invalid
 from portal.types import Role
 
 from .conftest import client_for, member
-from .test_steps import job, place
+from .test_steps import job, place, put_pod
 
 RULES, LOGINS = "/api/v1/workspaces/vision-dev/rules/", "/api/v1/workspaces/vision-dev/registries/"
 PASSWORD = "pa55~word"  # noqa: S105
@@ -144,7 +144,7 @@ def test_a_pull_secret_has_the_logins_of_its_images_and_no_other() -> None:
     found = json.loads(registries.docker_config(logins, ["r.example.com/a:1", "python:3.11"]))["auths"]
     assert set(found) == {"r.example.com", "https://index.docker.io/v1/"}
     assert b64decode(found["r.example.com"]["auth"]) == b"u:p"
-    assert registries.docker_config(logins, ["x.example.com/a"]) == ""
+    assert registries.docker_config(logins, ["x.example.com/a"]) == '{"auths": {}}'
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_is_decided_is_applied_with_a_deployment_and_anew_when_it_changes(
     quota = place(deployment, "resourcequotas", "slipway-vision-dev")
     policy = place(deployment, "networkpolicies", group="/apis/networking.k8s.io/v1")
     steps.apply_workload(job(deployment))
-    assert login not in azure.objects
+    assert b64decode(azure.objects[login]["data"][".dockerconfigjson"]) == b'{"auths": {}}'
     assert quota not in azure.objects
     Deployment.objects.update(state=DeploymentState.HEALTHY)
     put(boss, "slipwaysandbox.azurecr.io")
@@ -183,7 +183,7 @@ def test_what_is_decided_is_applied_with_a_deployment_and_anew_when_it_changes(
     client_for(boss).delete(f"{LOGINS}slipwaysandbox.azurecr.io/")
     patch(boss, {"quota": {}})
     steps.observe_target(deployment.compute_target_id)
-    assert login not in azure.objects
+    assert b64decode(azure.objects[login]["data"][".dockerconfigjson"]) == b'{"auths": {}}'
     assert quota not in azure.objects
 
 
@@ -199,6 +199,31 @@ def test_what_the_quota_of_a_namespace_could_never_hold_is_refused_with_the_numb
     assert not Deployment.objects.exists()
     patch(boss, {"quota": {"cpu": 0.2, "gpus": 0}})
     actions.deployment_create(workspace=home, target=target, name="iris", spec=spec, actor=author)
+
+
+def test_a_login_that_is_given_while_replicas_wait_for_it_reaches_them_and_they_get_time(
+    azure: Any, deployment: Deployment, boss: User
+) -> None:
+    op = job(deployment)
+    steps.apply_workload(op)
+    waiting = {"reason": "ImagePullBackOff", "message": "401 Unauthorized"}
+    status = {
+        "name": "server",
+        "image": "slipwaysandbox.azurecr.io/e",
+        "restartCount": 0,
+        "state": {"waiting": waiting},
+    }
+    put_pod(azure, deployment, "a", {"phase": "Pending", "containerStatuses": [status]})
+    put(boss, "slipwaysandbox.azurecr.io")
+    waited = steps.await_replicas(op)
+    assert waited is not None
+    held = azure.objects[place(deployment, "secrets", f"iris-{deployment.pk}-login")]["data"]
+    assert PASSWORD in b64decode(held[".dockerconfigjson"]).decode()
+    op.memo["renewed_at"] -= 331
+    op.memo["_why"]["at"] -= 10
+    op.memo["_why"]["since"] -= 1000
+    with pytest.raises(steps.DeploymentFailed):
+        steps.await_replicas(op)
 
 
 def test_the_namespace_of_others_is_left_as_it_is(azure: Any, deployment: Deployment) -> None:
