@@ -38,6 +38,7 @@ TARGET = f"{HOME}/compute-targets/<str:name>/gateway"
 ONE = f"{HOME}/endpoints/<str:name>"
 api_urls = [
     path(f"{TARGET}/", api.GatewayDetail.as_view(), name="api-gateway"),
+    path(f"{TARGET}/entrance/", api.Entrance.as_view(), name="api-gateway-entrance"),
     path(f"{TARGET}/certificate/", api.Certificate.as_view(), name="api-gateway-certificate"),
     *_doors("services", EndpointKind.SERVICE),
     *_doors("endpoints", EndpointKind.VERSIONED),
@@ -79,6 +80,7 @@ PAGE = f"{PAGES}/endpoints/<str:name>"
 VERSIONED = {"kind": EndpointKind.VERSIONED}
 page_urls = [
     path(f"{PAGES}/compute/<str:name>/gateway/", views.gateway, name="gateway"),
+    path(f"{PAGES}/compute/<str:name>/gateway/entrance/", views.entrance, name="gateway-entrance"),
     path(f"{PAGES}/compute/<str:name>/gateway/certificate/", views.certificate, name="gateway-certificate"),
     *_pages("services", EndpointKind.SERVICE),
     *_pages("endpoints", EndpointKind.VERSIONED),

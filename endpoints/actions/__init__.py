@@ -20,6 +20,7 @@ from endpoints.actions.endpoints import (
     endpoint_describe,
     service_create,
 )
+from endpoints.actions.entrance import entrance_set
 from endpoints.actions.gateway import certificate_make, certificate_set, certificate_watch, certificates_watch
 from endpoints.actions.versions import (
     endpoint_set_traffic,
@@ -42,6 +43,7 @@ __all__ = [
     "endpoint_delete",
     "endpoint_describe",
     "endpoint_set_traffic",
+    "entrance_set",
     "key_regenerate",
     "key_set",
     "keys_reveal",

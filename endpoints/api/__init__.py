@@ -2,7 +2,7 @@
 
 from endpoints.api.access import KeyRegenerate, Keys, Token
 from endpoints.api.endpoints import EndpointDetail, EndpointList, EndpointTraffic, VersionDetail, VersionList
-from endpoints.api.gateway import Certificate, GatewayDetail
+from endpoints.api.gateway import Certificate, Entrance, GatewayDetail
 from endpoints.api.reading import Events, Logs, Metrics, Revisions, Rollback, Score
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "EndpointDetail",
     "EndpointList",
     "EndpointTraffic",
+    "Entrance",
     "Events",
     "GatewayDetail",
     "KeyRegenerate",

@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from compute import options
 from compute import queries as compute
 from endpoints import actions, queries
 from endpoints.api import shapes
@@ -73,6 +74,27 @@ class GatewayDetail(http.ApiView):
         """Show the gateway; Absent before the first service."""
         target = compute.compute_target(actor=self.actor(request), workspace=workspace, name=name, needs=Role.READER)
         return Response(queries.gateway_shown(target=target))
+
+
+class EntranceIn(http.Shape):
+    """How callers reach the gateway of a cluster outside of Azure."""
+
+    gateway_service = serializers.ChoiceField(choices=options.GATEWAY_SERVICES, default="", allow_blank=True)
+    gateway_address = serializers.CharField(
+        default="", allow_blank=True, max_length=options.LONGEST_ADDRESS,
+        help_text="What callers use; empty: what the Service or a node shows.",
+    )  # fmt: skip
+
+
+class Entrance(http.ApiView):
+    """How callers reach the gateway of a cluster outside of Azure."""
+
+    @extend_schema(request=EntranceIn, responses={202: shapes.EndpointAcceptedOut})
+    def put(self, request: Request, workspace: str, name: str) -> Response:
+        """By a load balancer or by a port of the nodes; 409 for an AKS cluster, which has Azure's load balancer."""
+        actor = self.actor(request)
+        target = compute.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+        return http.accepted(actions.entrance_set(target=target, actor=actor, **EntranceIn.parse(request.data)))
 
 
 class Certificate(http.ApiView):

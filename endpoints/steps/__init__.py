@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute import steps as compute
 from deployments import steps as deployments
-from endpoints.steps.certificate import confirm_certificate, publish_certificate
+from endpoints.steps.certificate import apply_entrance, confirm_certificate, publish_certificate
 from endpoints.steps.install import await_gateway, install_gateway, remove_gateway
 from endpoints.steps.removal import remove_endpoints, settle_target_removal
 from endpoints.steps.settle import settle_deployed, settle_endpoint_removed, settle_version_removed
@@ -51,7 +51,7 @@ for kind in (Kind.SERVICE_UPDATE, Kind.VERSION_UPDATE):
         abort=STOP_BUILD,
     )  # fmt: skip
 operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 60))
-operations.define(Kind.GATEWAY_UPDATE, (publish_certificate, 60), (confirm_certificate, 120))
+operations.define(Kind.GATEWAY_UPDATE, (apply_entrance, 60), (publish_certificate, 60), (confirm_certificate, 120))
 operations.define(Kind.VERSION_DELETE, *REMOVE, settle=settle_version_removed)
 for kind in (Kind.SERVICE_DELETE, Kind.ENDPOINT_DELETE):
     operations.define(kind, *REMOVE, settle=settle_endpoint_removed)

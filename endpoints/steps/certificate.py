@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 DAYS = "/stats?format=json&filter=days_until_first_cert_expiring"
 
 
+def apply_entrance(op: Operation) -> Wait | None:
+    """Change the gateway's Service, where that is what was asked for."""
+    row = _row(op) if "entrance" in op.input else None
+    return install.apply(op, compute.open_cluster(row.compute_target), row) if row else None
+
+
 def publish_certificate(op: Operation) -> Wait | None:
     """Write what changed. Without a gateway nothing is to do: the first service brings it with the certificate."""
     row = _row(op)
@@ -39,6 +45,8 @@ def confirm_certificate(op: Operation) -> Wait | None:
         return None
     cluster = compute.open_cluster(row.compute_target)
     wait = publish.confirmed(op, cluster, row)
+    if wait is None and "entrance" in op.input:
+        return install.gateway_is_up(cluster, row)
     if wait is None:
         note_seen(cluster, row)
         if row.address:

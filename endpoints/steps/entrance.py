@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 KINDS_OF_ADDRESS = ("ExternalIP", "InternalIP")
 AZURES = "Waiting for the load balancer's address"
 OTHERS = (
-    "The load balancer has no address yet. Where a cluster gives none (kind, bare metal without MetalLB), attach it "
-    "with gateway_service NodePort, or with the gateway_address that callers use"
+    "The load balancer has no address yet. Where a cluster gives none (kind, bare metal without MetalLB), change the "
+    "entrance on the gateway's page: gateway_service NodePort, or the gateway_address that callers use"
 )
 
 

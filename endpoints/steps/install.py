@@ -36,7 +36,11 @@ PUBLISHED = tuple(builder.HOLDERS.values())
 def install_gateway(op: Operation) -> Wait | None:
     """Apply the gateway's objects when they are not there yet or differ, e.g. because of one more namespace."""
     target = publish.target_of(op)
-    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    return apply(op, compute.open_cluster(target), publish.gateway_of(target))
+
+
+def apply(op: Operation, cluster: Cluster, row: Gateway) -> Wait | None:
+    """Apply the objects of a gateway that are not there, or not as they are wanted."""
     view = picture.draw(row)
     objects = builder.install(view, builder.build(view, 0, {}))
     mark, take_over = _mark(objects), bool(op.memo.get("take_over"))

@@ -33,6 +33,22 @@ def gateway(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
 
 @login_required
 @require_POST
+def entrance(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
+    """Reach the gateway another way."""
+    actor = pages.actor(request)
+    target = compute.compute_target(actor=actor, workspace=workspace, name=name, needs=Role.OPERATOR)
+    wish = {name: request.POST.get(name, "").strip() for name in ("gateway_service", "gateway_address")}
+    try:
+        op = actions.entrance_set(target=target, actor=actor, **wish)
+    except Problem as problem:
+        target.refresh_from_db()
+        return pages.refused(request, "endpoints/gateway.html", _context(target), problem)
+    pages.tell(request, op)
+    return redirect("gateway", workspace, target.name)
+
+
+@login_required
+@require_POST
 def certificate(request: HttpRequest, workspace: str, name: str) -> HttpResponse:
     """Replace the certificate by the one that was given, or by a made one."""
     actor = pages.actor(request)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from compute import queries as compute
 from compute.cluster import given
@@ -16,8 +17,10 @@ from compute.names import gateway_namespace
 from endpoints import gateway
 from endpoints.models import Gateway
 from endpoints.steps import entrance, install, picture, publish
+from endpoints.steps.certificate import apply_entrance
 from endpoints.steps.entrance import Entrance
-from portal.models import Workspace
+from portal.models import AuditEvent, Operation, User, Workspace
+from tests import factories
 from tests.endpoints.kube import Kube
 from tests.endpoints.make import make_target
 
@@ -108,6 +111,54 @@ def test_the_gateways_service_is_of_the_type_that_was_asked_for(row: Gateway) ->
 
 
 def test_scoring_addresses_have_the_nodes_port(kube: Kube, row: Gateway) -> None:
-    install._note(row, Entrance("10.0.0.7", 31080, 31443))
+    install.note_entrance(row, Entrance("10.0.0.7", 31080, 31443))
     row.refresh_from_db()
     assert install.scoring_uri(row, "iris") == "http://10.0.0.7:31080/api/v1/service/iris/score"
+
+
+def test_the_entrance_is_changed_while_a_load_balancer_is_waited_for(
+    kube: Kube, row: Gateway, operator: User, run_operations: Callable[[], None]
+) -> None:
+    target = row.compute_target
+    Gateway.objects.filter(pk=row.pk).update(state="Starting")
+    ComputeTarget.objects.filter(pk=target.pk).update(node_count=1)
+    inner = {"type": "InternalIP", "address": "10.0.0.7"}
+    kube.objects["nodes", "", "n1"] = {"metadata": {"name": "n1"}, "status": {"addresses": [inner]}}
+    us, where = factories.client(operator), f"/api/v1/workspaces/{target.workspace.slug}/compute-targets/edge/"
+    answer = us.put(f"{where}gateway/entrance/", {"gateway_service": "NodePort"}, format="json")
+    assert answer.status_code == 202, answer.content
+    home = gateway_namespace(target.pk, target.workspace.slug)
+    op = Operation.objects.get()
+    assert apply_entrance(op) is None
+    assert kube.objects["services", home, "slipway-gateway"]["spec"]["type"] == "NodePort"
+    asked = len(kube.asked)
+    assert apply_entrance(op) is None  # killed before it was noted: nothing is asked twice
+    assert len(kube.asked) == asked
+    ports = [{"name": "https", "nodePort": 31443}, {"name": "http", "nodePort": 31080}]
+    kube.objects["services", home, "slipway-gateway"]["spec"]["ports"] = ports
+    run_operations()
+    op.refresh_from_db()
+    assert op.state == "Succeeded", op.error
+    row.refresh_from_db()
+    assert (row.address, row.http_port, row.https_port) == ("10.0.0.7", 31080, 31443)
+    event = AuditEvent.objects.get(action="gateway.entrance_set")
+    assert (event.before, event.after) == ({"gateway": {}}, {"gateway": {"service": "NodePort"}})
+
+
+def test_what_cannot_be_an_entrance_is_refused_in_page_and_rest(row: Gateway, operator: User, client: Client) -> None:
+    target = row.compute_target
+    ComputeTarget.objects.filter(pk=target.pk).update(node_count=1)
+    us, where = factories.client(operator), f"/api/v1/workspaces/{target.workspace.slug}/compute-targets/edge/"
+    client.force_login(operator)
+    page = f"/w/{target.workspace.slug}/compute/edge/gateway/entrance/"
+    for body, status, words in (
+        ({"gateway_address": "http://x"}, 422, "give an IP address or a host name"),
+        ({}, 409, "is reached that way already"),
+    ):
+        answer = us.put(f"{where}gateway/entrance/", body, format="json")
+        assert (answer.status_code, words in answer.json()["detail"]) == (status, True)
+        told = client.post(page, body)
+        assert (told.status_code, words in told.content.decode()) == (status, True)
+    ComputeTarget.objects.filter(pk=target.pk).update(platform="AKS")
+    assert us.put(f"{where}gateway/entrance/", {}, format="json").json()["code"] == "entrance_of_azure"
+    assert not Operation.objects.exists()
