@@ -31,6 +31,7 @@ def kube(yard: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
     """The cluster by the official client."""
     known = json.loads(yard.file("credentials.json").read_text())
     path = tmp_path_factory.mktemp("kube") / "config"
-    path.write_bytes(kubeconfig(known, CLUSTER, "slipway"))
+    found = yard.api().get(f"compute-targets/{CLUSTER}/")
+    path.write_bytes(kubeconfig(known, found["cluster_name"], found["resource_group"]))
     with config.new_client_from_config(str(path)) as link:
         yield client.CoreV1Api(link)
