@@ -51,15 +51,16 @@ def test_the_forms_settings_reach_the_cluster(visitor: Client, workspace: Worksp
     more = {
         "other_size": "Standard_D4s_v5", "min_count": "3", "max_count": "6", "authorized_ip_ranges": "203.0.113.0/24",
         "zones": "1, 2", "os_disk_gb": "64", "identity": IDENTITY,
-        "internal": "on", "balancer_subnet": "models", "tags": "cost=42\n\nowner=ada", "leaf_domain": "lab",
+        "internal": "on", "balancer_subnet": "models", "tags": "cost=42\n\nowner=ada",
+        "balancer_ip": "10.240.0.9", "cname": "score.example.com",
     }  # fmt: skip
     assert visitor.post("/w/lab/new/compute/", CREATE | more).status_code == 302
     target = ComputeTarget.objects.get()
     assert target.vm_size == "Standard_D4s_v5"
     assert target.config["autoscaler"] == {"min_count": 3, "max_count": 6}
     assert target.config["authorized_ip_ranges"] == ["203.0.113.0/24"]
-    assert target.config["load_balancer"] == {"internal": True, "subnet": "models"}
-    assert target.config["tls"]["leaf_domain"] == "lab"
+    assert target.config["load_balancer"] == {"internal": True, "subnet": "models", "ip": "10.240.0.9"}
+    assert target.config["tls"]["cname"] == "score.example.com"
     assert (target.config["zones"], target.config["os_disk_gb"]) == (["1", "2"], 64)
     assert target.config["identity"] == IDENTITY
     assert target.tags == {"cost": "42", "owner": "ada"}
