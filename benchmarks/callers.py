@@ -84,7 +84,7 @@ class Callers:
 
     def __init__(self, where: Where) -> None:
         self._where, self._lock, self._over = where, threading.Lock(), threading.Event()
-        self.phases = [Phase("quiet")]
+        self.phases = [Phase("beginning")]
         self._threads = [threading.Thread(target=self._work, args=kind) for kind in self.KINDS]
 
     def __enter__(self) -> Callers:
@@ -109,27 +109,23 @@ class Callers:
         return [failure for phase in self.phases for failure in phase.failures]
 
     def table(self) -> list[str]:
-        """For people: each phase, and the pauses between them as one."""
-        pauses = Phase("between them")
-        for phase in [phase for phase in self.phases if phase.name == "between"]:
-            pauses.seconds += phase.seconds
-            pauses.times += phase.times
-            pauses.failures += phase.failures
-        told = [phase for phase in self.phases if phase.name != "between"]
-        return [HEAD, *(phase.line() for phase in [*told, pauses])]
+        """For people: each phase, those of a name as one."""
+        told: dict[str, Phase] = {}
+        for phase in self.phases:
+            line = told.setdefault(phase.name, Phase(phase.name))
+            line.seconds += phase.seconds
+            line.times += phase.times
+            line.failures += phase.failures
+        return [HEAD, *(phase.line() for phase in told.values())]
 
     @contextmanager
     def phase(self, name: str, rest: float = 2.0) -> Iterator[None]:
         """Count what is asked from now until a little after it under this name."""
-        self._next(name)
-        yield
-        time.sleep(rest)
-        self._next("between")
-
-    def _next(self, name: str) -> None:
         with self._lock:
             self._end()
             self.phases.append(Phase(name))
+        yield
+        time.sleep(rest)
 
     def _end(self) -> None:
         self.phases[-1].seconds = time.monotonic() - self.phases[-1].began
