@@ -175,7 +175,9 @@ class BlobStorage(AzureStorage):  # type: ignore[misc]
 
 
 def _code(error: Any) -> str:
-    return str(getattr(error, "error_code", "") or type(error).__name__)
+    """Azure's own word, e.g. ServerBusy: the library has those that it knows as members of an enum."""
+    code = getattr(error, "error_code", "") or type(error).__name__
+    return str(getattr(code, "value", code))
 
 
 class _Blob(io.RawIOBase):

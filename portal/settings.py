@@ -96,8 +96,8 @@ def database(url: str) -> dict[str, Any]:
     raise ImproperlyConfigured(f"DATABASE_URL starts with {parts.scheme!r}: give sqlite:///… or postgresql://….")
 
 
-def artifact_storage(folder: str) -> dict[str, Any]:
-    """STORAGES["artifacts"]: a container of Azure Blob when one is set, else a folder."""
+def file_storage(folder: str, container: str) -> dict[str, Any]:
+    """An entry of STORAGES: a container of Azure Blob when an account is set, else a folder."""
     url, connection = env("SLIPWAY_BLOB_ACCOUNT_URL").rstrip("/"), env_secret("SLIPWAY_BLOB_CONNECTION_STRING")
     if not url and not connection:
         modes = {"file_permissions_mode": 0o600, "directory_permissions_mode": 0o700}
@@ -112,7 +112,7 @@ def artifact_storage(folder: str) -> dict[str, Any]:
         "account_url": url,
         "account_key": env_secret("SLIPWAY_BLOB_KEY"),
         "connection_string": connection,
-        "azure_container": env("SLIPWAY_BLOB_CONTAINER", "slipway"),
+        "azure_container": container,
     }
     return {"BACKEND": "compute.blobs.BlobStorage", "OPTIONS": options}
 
@@ -191,15 +191,14 @@ STATIC_ROOT = Path(env("SLIPWAY_STATIC_ROOT") or HOME / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "artifacts": artifact_storage(env("SLIPWAY_ARTIFACTS") or str(HOME / "artifacts")),
-    "collected": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {
-            "location": env("SLIPWAY_COLLECTED") or str(HOME / "collected"),
-            "file_permissions_mode": 0o600,
-            "directory_permissions_mode": 0o700,
-        },
-    },
+    "artifacts": file_storage(
+        env("SLIPWAY_ARTIFACTS") or str(HOME / "artifacts"), env("SLIPWAY_BLOB_CONTAINER", "slipway")
+    ),
+    # Apart from the others: what callers sent may be personal.
+    "collected": file_storage(
+        env("SLIPWAY_COLLECTED") or str(HOME / "collected"),
+        env("SLIPWAY_BLOB_COLLECTED_CONTAINER", "slipway-collected"),
+    ),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = True
