@@ -5,6 +5,8 @@ Seen from outside it is one module: `from compute.arm import Arm, ArmAccess`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compute.arm.builds import Builds
 from compute.arm.client import GONE, Clusters
 from compute.arm.errors import ArmBusy, ArmDenied, ArmNotFound, ArmRefused
@@ -29,9 +31,11 @@ class Arm(Clusters):
         self.reads = Reads(session)
         self._builds = Builds(session, registry_group)
 
-    def build_start(self, registry: str, context: bytes, image: str) -> str:
+    def build_start(
+        self, registry: str, context: bytes, image: str, logins: Mapping[str, tuple[str, str]] | None = None
+    ) -> str:
         """Queue the build of `context` (tar.gz) as `image` (repository:tag); the id of the run."""
-        return self._builds.start(registry, context, image)
+        return self._builds.start(registry, context, image, logins or {})
 
     def build_find(self, registry: str, image: str, since: float, known: set[str]) -> str | None:
         """The run queued after `since` that builds `image`; "" for none, None while one does not tell."""

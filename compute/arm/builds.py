@@ -25,10 +25,11 @@ class Builds:
     def __init__(self, session: Session, group: str) -> None:
         self._session, self._group = session, group
 
-    def start(self, registry: str, context: bytes, image: str) -> str:
+    def start(self, registry: str, context: bytes, image: str, logins: Mapping[str, tuple[str, str]]) -> str:
         """Upload a context (tar.gz with a Dockerfile) and queue its build; the id of the run.
 
-        `image` is repository:tag without the registry's host.
+        `image` is repository:tag without the registry's host; `logins` are name and password of registries that base
+        images come from.
         """
         from azure.mgmt.containerregistrytasks import models
 
@@ -37,8 +38,7 @@ class Builds:
         self._transfer("PUT", str(place.upload_url), context, {"x-ms-blob-type": "BlockBlob"})
         request = models.DockerBuildRequest(
             image_names=[image], is_push_enabled=True, docker_file_path="Dockerfile", timeout=BUILD_SECONDS,
-            # Lets the build read base images from the registry that it pushes to.
-            credentials=models.Credentials(source_registry=models.SourceRegistryCredentials(login_mode="Default")),
+            credentials=_credentials(logins),
             source_location=place.relative_path, platform=models.PlatformProperties(os="Linux", architecture="amd64"),
         )  # fmt: skip
         with translated():
@@ -116,6 +116,21 @@ class Builds:
         if answer.status_code >= 300:
             raise ArmRefused(f"The registry's store {place.host} answered {answer.status_code}.")
         return answer.status_code, content, answer.headers
+
+
+def _credentials(logins: Mapping[str, tuple[str, str]]) -> Any:
+    """What lets the build read base images: from the registry that it pushes to, and with logins from others."""
+    from azure.mgmt.containerregistrytasks import models
+
+    others = {
+        server: models.CustomRegistryCredentials(
+            user_name=models.SecretObject(value=name, type="Opaque"),
+            password=models.SecretObject(value=password, type="Opaque"),
+        )
+        for server, (name, password) in logins.items()
+    }
+    own = models.SourceRegistryCredentials(login_mode="Default")
+    return models.Credentials(source_registry=own, custom_registries=others or None)
 
 
 def _created(run: dict[str, Any]) -> float:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from compute import queries as compute
 from compute.arm import ArmRefused
-from deployments import diagnose, environments
+from deployments import diagnose, environments, queries, registries
 from deployments.models import Environment, Revision
 from deployments.types import EnvironmentState
 from portal import operations
@@ -60,10 +60,17 @@ def start_environment(op: Operation) -> Wait | None:
         operations.remember(op, asked_at=timezone.now().timestamp())
         context = environments.context(row.spec)
         image = environments.image_name(row.content_hash)
-        run = compute.arm_of(row.workspace).build_start(registry, context, image)
+        run = compute.arm_of(row.workspace).build_start(registry, context, image, _logins(row))
     operations.remember(op, run=run)
     Environment.objects.filter(pk=row.pk).update(state=EnvironmentState.BUILDING, run_id=run, reason="")
     return None
+
+
+def _logins(row: Environment) -> dict[str, tuple[str, str]]:
+    """The workspace's login for the registry of the base image, if it has one; no other goes along."""
+    server = registries.server_of(environments.base_of(row.spec))
+    found = queries.registry_logins(workspace=row.workspace).filter(server=server)
+    return {each.server: (each.username, each.password) for each in found}
 
 
 def _asked_before(op: Operation, row: Environment, registry: str) -> str | None:

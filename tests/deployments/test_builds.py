@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from deployments import actions, environments
 from deployments.checks import InvalidRequirements
-from deployments.models import Environment
+from deployments.models import Environment, RegistryLogin
 from deployments.types import EnvironmentState
 from portal import operations
 from portal.models import Operation
@@ -122,6 +122,26 @@ def test_content_that_was_built_while_this_waited_is_a_hit_and_the_log_says_so(
     assert (second.state, len(azure.runs)) == (OperationState.SUCCEEDED, 1)
     words = "b:1 has the content of a:1, which is built: its image is used, nothing is built anew."
     assert words in list(second.log.values_list("text", flat=True))
+
+
+def test_a_base_image_is_read_with_the_workspaces_login_for_its_registry_and_no_other_goes_along(
+    azure: Azure, home: Any, author: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    for server in ("base.example.com", "other.example.com"):
+        RegistryLogin.objects.create(workspace=home, server=server, username="puller", password=f"p-{server}")
+    azure.blobs["/blob/log"] = b"done\n"
+    row = actions.environment_register(
+        workspace=home, name="a", actor=author, base_image="base.example.com/python:3.11", **PIP
+    )
+    op = actions.environment_build(environment=row, actor=author)
+    turn(op, 8)
+    (run,) = azure.runs
+    sent = run["credentials"]["customRegistries"]
+    assert list(sent) == ["base.example.com"]
+    assert sent["base.example.com"]["password"] == {"value": "p-base.example.com", "type": "Opaque"}
+    assert run["credentials"]["sourceRegistry"] == {"loginMode": "Default"}
+    told = str([op.input, op.memo, *op.log.values_list("text", flat=True), row.spec])
+    assert "p-base" not in told
 
 
 def test_a_cancel_stops_the_run_but_not_one_that_another_waits_for(
