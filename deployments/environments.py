@@ -37,12 +37,17 @@ def spec(
         if base_image:
             raise InvalidRequirements(f"The image {image} is taken as it is: it has no base image. Leave that out.")
         return {"image": checks.image(image)}
-    base = {"base": checks.image(base_image.replace("{python}", checks.python(python)))} if base_image else {}
     if conda:
         checks.conda(conda)
-        return {"conda": conda, "python": checks.python(python), **base}
+        return _on({"conda": conda, "python": checks.python(python)}, base_image)
     lines = pip if pip is not None else requirements.splitlines()
-    return {"python": checks.python(python), "pip": checks.requirements(lines), **base}
+    return _on({"python": checks.python(python), "pip": checks.requirements(lines)}, base_image)
+
+
+def _on(wanted: dict[str, Any], base_image: str) -> dict[str, Any]:
+    """With its base, unless that is what it would be built on anyway: then the content is the same."""
+    base = checks.image(base_image.replace("{python}", wanted["python"])) if base_image else ""
+    return wanted if base in ("", base_of(wanted)) else {**wanted, "base": base}
 
 
 def base_of(wanted: dict[str, Any]) -> str:
