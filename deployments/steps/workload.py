@@ -160,7 +160,7 @@ def await_replicas(op: Operation) -> Wait | None:
     wanted = int(found[0]["spec"].get("replicas") or 1)
     ready = sum(1 for pod in pods if diagnose.is_ready(pod))
     Deployment.objects.filter(pk=row.pk).update(observed_at=timezone.now())
-    if ready >= wanted:
+    if ready >= wanted and not _is_replacing(row, op.input["revision"], found[0]):
         Deployment.objects.filter(pk=row.pk).update(ready_replicas=ready)
         return None
     note, finding = why.judged(op, cluster, row.namespace, pods, found[0], grows=_grows(op, row))
@@ -185,6 +185,13 @@ def _may_pull_now(op: Operation, finding: Finding) -> bool:
         and finding.trouble.reason in PULLS
         and (timezone.now().timestamp() - renewed < PULL_SECONDS)
     )
+
+
+def _is_replacing(row: Deployment, number: int, workload: dict[str, Any]) -> bool:
+    """Whether what serves still stands in for new replicas, which were not ready for long enough (minReadySeconds)."""
+    seen = workload.get("status") or {}
+    is_old = seen.get("observedGeneration", 0) < workload["metadata"].get("generation", 0)
+    return row.serving_revision not in (0, number) and (is_old or bool(seen.get("unavailableReplicas")))
 
 
 def _grows(op: Operation, row: Deployment) -> bool:

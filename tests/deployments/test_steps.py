@@ -137,6 +137,13 @@ def test_a_failed_update_applies_what_served_before(
     second = job(deployment)
     assert second.input["revision"] == 2
     steps.apply_workload(second)
+    put_pod(azure, deployment, "a", READY)
+    put_pod(azure, deployment, "b", READY)
+    shown = azure.objects[place(deployment, "deployments", group="/apis/apps/v1")]
+    shown["status"] = {"observedGeneration": 2, "unavailableReplicas": 1}  # ready, but not for long enough to count
+    assert steps.await_replicas(second) is not None
+    shown["status"] = {"observedGeneration": 2}
+    assert steps.await_replicas(second) is None
     Deployment.objects.update(ready_replicas=2)
     steps.restore_workload(second)
     steps.restore_workload(second)
