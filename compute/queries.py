@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core.cache import cache
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from compute import options, power, sizes
 from compute.models import ComputeTarget, Installation, NodePool
@@ -71,6 +71,11 @@ def targets_to_watch() -> list[int]:
     """Ids of the targets that drift checks look at, the one not seen for longest first: those that nothing works on."""
     rows = ComputeTarget.objects.filter(state__in=RESTING).order_by("observed_at", "pk")
     return list(rows.values_list("pk", flat=True))
+
+
+def state_counts() -> dict[str, int]:
+    """State -> compute targets of all workspaces, for who runs the portal."""
+    return dict(ComputeTarget.objects.values_list("state").annotate(Count("pk")).order_by("state"))
 
 
 def on_target(*, target: ComputeTarget) -> list[str]:

@@ -223,3 +223,8 @@ def registry_login(*, actor: User, workspace: str, server: str, needs: Role) -> 
     if found is None:
         raise NotFound(f"There is no login for {server} in {home.name}.")
     return found
+
+
+def state_counts() -> dict[str, int]:
+    """State -> deployments of all workspaces, for who runs the portal."""
+    return dict(Deployment.objects.values_list("state").annotate(Count("pk")).order_by("state"))

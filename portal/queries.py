@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from portal import credentials, insights
@@ -15,7 +15,7 @@ from portal.operations.plans import plan_of, step_names
 from portal.operations.usual import usual_times
 from portal.problems import Forbidden, NotFound
 from portal.secrets import fingerprint
-from portal.types import OperationState, Role
+from portal.types import ACTIVE_STATES, OperationState, Role
 
 
 def role_in(*, actor: User, team: Team, workspace: Workspace | None = None) -> Role | None:
@@ -228,3 +228,31 @@ def user_of_token(secret: str) -> User | None:
 def beat_at(*, name: str) -> datetime | None:
     """When a periodic task last ran."""
     return Beat.objects.filter(name=name).values_list("at", flat=True).first()
+
+
+def beats() -> dict[str, datetime]:
+    """Periodic task -> when it last ran."""
+    return dict(Beat.objects.values_list("name", "at"))
+
+
+def operation_counts() -> dict[tuple[str, ...], int]:
+    """(kind, state) -> operations of all workspaces, for who runs the portal."""
+    rows = Operation.objects.values_list("kind", "state").annotate(count=Count("pk")).order_by("kind", "state")
+    return {(kind, state): count for kind, state, count in rows}
+
+
+def operation_seconds(window: timedelta = timedelta(hours=1)) -> dict[str, tuple[float, float]]:
+    """Kind -> mean and longest time of the operations of all workspaces that ended well within `window`."""
+    took = ExpressionWrapper(F("ended_at") - F("started_at"), output_field=DurationField())
+    rows = Operation.objects.filter(state=OperationState.SUCCEEDED, ended_at__gte=timezone.now() - window)
+    found = rows.annotate(took=took).values_list("kind").annotate(mean=Avg("took"), most=Max("took")).order_by("kind")
+    return {kind: (mean.total_seconds(), most.total_seconds()) for kind, mean, most in found if mean is not None}
+
+
+def operation_queue_age() -> float:
+    """Seconds for which the step that waits longest has been due without a worker; 0 when none waits."""
+    now = timezone.now()
+    free = Q(leased_until__isnull=True) | Q(leased_until__lt=now)
+    rows = Operation.objects.filter(free, state__in=ACTIVE_STATES, due_at__lt=now)
+    oldest: datetime | None = rows.aggregate(oldest=Min("due_at"))["oldest"]
+    return (now - oldest).total_seconds() if oldest else 0.0

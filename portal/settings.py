@@ -128,6 +128,10 @@ CSRF_FAILURE_VIEW = "portal.health.csrf_failure"
 CSRF_TRUSTED_ORIGINS = env_list("SLIPWAY_TRUSTED_ORIGINS")
 DATABASES = {"default": database(env_secret("DATABASE_URL") or f"sqlite:///{HOME}/portal.db")}
 
+VERSION = "0.1.0"  # also in pyproject.toml, which images do not have
+# Who scrapes /metrics shows it as a bearer token; empty: there is no /metrics.
+METRICS_TOKEN = env_secret("SLIPWAY_METRICS_TOKEN")
+
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",

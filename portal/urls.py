@@ -8,7 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 import compute.urls
 import deployments.urls
 import endpoints.urls
-from portal import api, azure_api, health
+from portal import api, azure_api, health, metrics
 from portal.page_urls import page_urls
 
 api_urls = [
@@ -33,6 +33,7 @@ api_urls = [
 urlpatterns = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     path("api/v1/", include(api_urls)),
     *page_urls,
     *compute.urls.page_urls,

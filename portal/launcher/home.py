@@ -111,7 +111,7 @@ def make() -> Home:
     for name in ("logs", "run", "tmp", "sandbox", "artifacts", "tls"):
         (path / name).mkdir(mode=0o700, exist_ok=True)
     home = Home(path, _facts(path))
-    for name in ("secret_key", "arm_token", "sandbox_admin_token", "broker_password"):
+    for name in ("secret_key", "arm_token", "sandbox_admin_token", "broker_password", "metrics_token"):
         _secret(path / name, secrets.token_urlsafe(48))
     _secret(path / "blob_key", b64encode(secrets.token_bytes(64)).decode())
     _secret(path / "secret_keys", urlsafe_b64encode(secrets.token_bytes(32)).decode())

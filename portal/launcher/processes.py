@@ -84,6 +84,7 @@ def portal_env(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
         "SLIPWAY_HOME": str(home.path),
         "SLIPWAY_SECRET_KEY_FILE": str(home.file("secret_key")),
         "SLIPWAY_SECRET_KEYS_FILE": str(home.file("secret_keys")),
+        "SLIPWAY_METRICS_TOKEN_FILE": str(home.file("metrics_token")),
         "SLIPWAY_BROKER_URL": f"redis+socket://:{home.broker_password}@{home.broker_socket}?virtual_host=0",
         "SLIPWAY_CACHE_URL": f"unix://:{home.broker_password}@{home.broker_socket}?db=1",
         "SLIPWAY_URL_FOR_CLUSTERS": f"http://{LOOPBACK}:{ports['http']}",

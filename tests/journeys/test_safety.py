@@ -48,7 +48,15 @@ def supervisor(told: House) -> int:
 @pytest.fixture(scope="module")
 def marks(told: House, known: dict[str, Any]) -> dict[str, str]:
     """Every secret of this home, and some of our own that are planted at the spy."""
-    files = ("arm_token", "blob_key", "broker_password", "sandbox_admin_token", "secret_key", "secret_keys")
+    files = (
+        "arm_token",
+        "blob_key",
+        "broker_password",
+        "sandbox_admin_token",
+        "secret_key",
+        "secret_keys",
+        "metrics_token",
+    )
     return {
         "password": known["password"],
         "API token": known["api_token"],

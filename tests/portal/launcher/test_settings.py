@@ -26,7 +26,8 @@ def test_no_secret_is_in_the_arguments_of_any_process(home: Home, monkeypatch: p
     monkeypatch.setenv("ARM_ENDPOINT", "https://management.example.com")
     monkeypatch.setenv("ARM_TOKEN", "token-of-the-test")
     secrets = [
-        home.file(name).read_text() for name in ("secret_key", "secret_keys", "arm_token", "broker_password")
+        home.file(name).read_text()
+        for name in ("secret_key", "secret_keys", "arm_token", "broker_password", "metrics_token")
     ] + ["token-of-the-test"]
     words = [word for process in processes.all_of(home, PORTS) for word in process.argv]
     assert not [secret for secret in secrets if any(secret in word for word in words)]
