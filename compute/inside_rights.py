@@ -33,6 +33,7 @@ RULES = (
     Rule("apps", ("daemonsets", "replicasets", "statefulsets"), ("list",)),
     Rule("batch", ("cronjobs", "jobs"), ("list",)),
     Rule("discovery.k8s.io", ("endpointslices",), ("get", "list", "watch")),  # what it gives to the gateway's companion
+    Rule("keda.sh", ("scaledobjects", "triggerauthentications"), ALL),  # used where the cluster has KEDA
     Rule("networking.k8s.io", ("ingresses",), ("list",)),
     Rule("networking.k8s.io", ("networkpolicies",), ALL),
     Rule("policy", ("poddisruptionbudgets",), ALL),

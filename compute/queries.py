@@ -84,6 +84,17 @@ def on_target(*, target: ComputeTarget) -> list[str]:
     return sorted(rows.values_list("name", flat=True)) if rows is not None else []
 
 
+def workload_drift(*, target: ComputeTarget) -> dict[str, Any]:
+    """What others changed of what the portal runs on a target: of its gateway, and {service or endpoint: rows}."""
+    gateway: Any = getattr(target, "gateway", None)
+    found: Any = getattr(target, "deployments", None)
+    drifted = found.exclude(drift=[]).order_by("pk") if found is not None else ()
+    rows: dict[str, list[Any]] = {}
+    for name, drift in drifted.values_list("endpoint_version__endpoint__name", "drift") if drifted else ():
+        rows.setdefault(name or "", []).extend(drift)
+    return {"gateway": gateway.drift if gateway else [], "endpoints": rows}
+
+
 def _rows(workspace: Workspace) -> QuerySet[ComputeTarget]:
     return ComputeTarget.objects.select_related("workspace__team", "created_by").filter(workspace=workspace)
 

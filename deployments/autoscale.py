@@ -1,10 +1,16 @@
-"""Wanted replicas from load, by the v1 rule: up at once, down after a minute of quiet. Pure."""
+"""Wanted replicas from load, by the v1 rule: up at once, down after a minute of quiet; names of what KEDA has. Pure."""
 
 from __future__ import annotations
 
 import math
 
 QUIET_SECONDS = 60.0
+SCALED = "ScaledObject"  # KEDA's kind that scales a workload
+
+
+def things(workload: str) -> list[tuple[str, str]]:
+    """(kind, name) of what KEDA has for a workload, the scaling itself first: taken away in this order."""
+    return [(SCALED, workload), ("TriggerAuthentication", workload), ("Secret", f"{workload}-scaler")]
 
 
 def wanted(

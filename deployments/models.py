@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from compute.models import ComputeTarget
-from deployments.types import ArtifactKind, DeploymentState, EnvironmentState
+from deployments.types import ArtifactKind, DeploymentState, EnvironmentState, Scaler
 from portal.models import User, Workspace
 from portal.secrets import EncryptedTextField
 
@@ -136,12 +136,17 @@ class Deployment(models.Model):
     serving_revision = models.PositiveIntegerField(default=0, help_text="The newest number that was ready; 0: none.")
     wanted_replicas = models.PositiveIntegerField(default=1)
     ready_replicas = models.PositiveIntegerField(default=0)
+    scaler = models.CharField(max_length=6, choices=Scaler.choices, blank=True, default=Scaler.FIXED)
+    scaler_note = models.TextField(blank=True, help_text="Why the portal scales though the cluster has KEDA.")
+    scaler_mark = models.CharField(max_length=64, blank=True, help_text="The hash of what KEDA was given.")
     fetch_token_digest = models.CharField(max_length=64, blank=True)
     collect_token_digest = models.CharField(max_length=64, blank=True, help_text="Of the right to add collected data.")
     around = models.CharField(max_length=64, blank=True, help_text="Of what the workspace decides, as it was applied.")
     files_mark = models.CharField(max_length=64, blank=True, help_text="Of what the addresses in its Secret are made.")
     files_until = models.DateTimeField(null=True, blank=True, help_text="When the addresses in its Secret end.")
     observed_at = models.DateTimeField(null=True, blank=True)
+    applied = models.JSONField(default=dict, help_text="Kubernetes object -> its mark after our last apply.")
+    drift = models.JSONField(default=list, help_text="What others changed in the cluster since then.")
     created_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -23,6 +23,14 @@ class DeploymentState(models.TextChoices):
     DELETING = "Deleting"
 
 
+class Scaler(models.TextChoices):
+    """Who sets the replicas of a deployment: nobody (a fixed count), the portal's own loop, or KEDA in the cluster."""
+
+    FIXED = "", "Fixed count"
+    PORTAL = "portal", "Portal"
+    KEDA = "KEDA", "KEDA"
+
+
 class EnvironmentState(models.TextChoices):
     """Whether the image of an environment is there."""
 

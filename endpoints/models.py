@@ -144,6 +144,8 @@ class Gateway(models.Model):
     signature = models.CharField(max_length=64, blank=True, help_text="Of the rows that were last compared.")
     read_at = models.DateTimeField(null=True, blank=True, help_text="When its numbers were last read.")
     readings = models.JSONField(default=dict, help_text="Pod uid -> the counters at the last reading.")
+    applied = models.JSONField(default=dict, help_text="Object -> its mark after our last apply.")
+    drift = models.JSONField(default=list, help_text="What others changed in the cluster since then.")
 
     @property
     def certificate(self) -> str:

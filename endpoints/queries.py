@@ -79,6 +79,12 @@ def endpoints(*, workspace: Workspace, kind: EndpointKind | None = None, target:
     return found.filter(compute_target__name=target) if target else found
 
 
+def changed(*, workspace: Workspace) -> QuerySet[Endpoint]:
+    """The services and endpoints of a workspace that others changed in the cluster."""
+    drifted = EndpointVersion.objects.filter(endpoint__workspace=workspace).exclude(deployment__drift=[])
+    return Endpoint.objects.filter(pk__in=drifted.values("endpoint_id")).order_by("name", "pk")
+
+
 def _with_versions(rows: QuerySet[Endpoint]) -> QuerySet[Endpoint]:
     versions = EndpointVersion.objects.select_related("deployment__collecting").order_by("pk")
     return rows.select_related("workspace__team", "compute_target", "created_by").prefetch_related(

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from portal.celery import app
 
-EVERY, HOUR = 1.0, 3600.0  # seconds
+EVERY, WATCH, HOUR = 1.0, 30.0, 3600.0  # seconds
 STALE = 3 * EVERY  # beat and workers judge it each by their own clock: a second of difference must not stop all looks
 app.conf.beat_schedule["look-at-gateways"] = {
     "task": "endpoints.look_at_gateways",
@@ -14,8 +14,9 @@ app.conf.beat_schedule["look-at-gateways"] = {
     "options": {"expires": STALE},
 }
 app.conf.beat_schedule["forget-old-numbers"] = {"task": "endpoints.forget_old_numbers", "schedule": HOUR}
-
-
+app.conf.beat_schedule["watch-workloads"] = {
+    "task": "endpoints.watch_workloads", "schedule": WATCH, "options": {"expires": WATCH},
+}  # fmt: skip
 app.conf.beat_schedule["renew-signing-keys"] = {"task": "endpoints.renew_signing_keys", "schedule": HOUR}
 app.conf.beat_schedule["watch-certificates"] = {"task": "endpoints.watch_certificates", "schedule": HOUR}
 
@@ -35,6 +36,23 @@ def look_at_gateway(gateway_id: int) -> None:
     from endpoints.steps import numbers
 
     numbers.look(gateway_id)
+
+
+@shared_task(name="endpoints.watch_workloads")
+def watch_workloads() -> None:
+    """Compare what runs with what was applied, each target in a task of its own."""
+    from compute import queries
+
+    for target_id in queries.targets_to_watch():
+        watch_target.apply_async((target_id,), expires=WATCH)
+
+
+@shared_task(name="endpoints.watch_target")
+def watch_target(target_id: int) -> None:
+    """Compare what runs on one target with what was applied there."""
+    from endpoints.steps import watch
+
+    watch.watch_target(target_id)
 
 
 @shared_task(name="endpoints.forget_old_numbers")

@@ -22,6 +22,8 @@ DOORS = {
     "revisions/": api.Revisions,
     "rollback/": api.Rollback,
     "score/": api.Score,
+    "export/": api.Export,
+    "put-back/": api.PutBack,
 }
 
 
@@ -34,12 +36,15 @@ def _doors(root: str, kind: EndpointKind) -> list[URLPattern]:
     return found
 
 
-TARGET = f"{HOME}/compute-targets/<str:name>/gateway"
 ONE = f"{HOME}/endpoints/<str:name>"
+GATEWAY = f"{HOME}/compute-targets/<str:name>/gateway"
 api_urls = [
-    path(f"{TARGET}/", api.GatewayDetail.as_view(), name="api-gateway"),
-    path(f"{TARGET}/entrance/", api.Entrance.as_view(), name="api-gateway-entrance"),
-    path(f"{TARGET}/certificate/", api.Certificate.as_view(), name="api-gateway-certificate"),
+    path(f"{GATEWAY}/", api.GatewayDetail.as_view(), name="api-gateway"),
+    path(f"{GATEWAY}/entrance/", api.Entrance.as_view(), name="api-gateway-entrance"),
+    path(f"{GATEWAY}/certificate/", api.Certificate.as_view(), name="api-gateway-certificate"),
+    path(f"{GATEWAY}/export/", api.GatewayExport.as_view(), name="api-gateway-export"),
+    path(f"{GATEWAY}/drift/", api.WorkloadDrift.as_view(), name="api-workload-drift"),
+    path(f"{GATEWAY}/put-back/", api.GatewayPutBack.as_view(), name="api-gateway-put-back"),
     *_doors("services", EndpointKind.SERVICE),
     *_doors("endpoints", EndpointKind.VERSIONED),
     path(f"{ONE}/traffic/", api.EndpointTraffic.as_view(), name="api-endpoint-traffic"),
@@ -59,6 +64,8 @@ PAGE_DOORS: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
     "token/": ("-token", views.token),
     "try/": ("-try", views.score),
     "delete/": ("-delete", views.delete),
+    "export/": ("-export", views.exported),
+    "put-back/": ("-put-back", views.put_back),
     "versions/<str:version>/update/": ("-update", views.update),
     "versions/<str:version>/rollback/": ("-rollback", views.rollback),
 }
@@ -82,6 +89,8 @@ page_urls = [
     path(f"{PAGES}/compute/<str:name>/gateway/", views.gateway, name="gateway"),
     path(f"{PAGES}/compute/<str:name>/gateway/entrance/", views.entrance, name="gateway-entrance"),
     path(f"{PAGES}/compute/<str:name>/gateway/certificate/", views.certificate, name="gateway-certificate"),
+    path(f"{PAGES}/compute/<str:name>/gateway/export/", views.gateway_exported, name="gateway-export"),
+    path(f"{PAGES}/compute/<str:name>/gateway/put-back/", views.gateway_put_back, name="gateway-put-back"),
     *_pages("services", EndpointKind.SERVICE),
     *_pages("endpoints", EndpointKind.VERSIONED),
     path(f"{PAGE}/traffic/", views.split, VERSIONED, name="endpoint-traffic"),

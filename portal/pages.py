@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.dateparse import parse_datetime
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
@@ -81,6 +82,11 @@ def tell(request: HttpRequest, op: Operation | None) -> None:
     """Say on the next page what an operation's action had to say: warnings, flags that moved."""
     for sentence in op.warnings if op else []:
         messages.warning(request, sentence)
+
+
+def since(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Stored differences with their `since` as a time."""
+    return [{**row, "since": parse_datetime(row["since"])} for row in rows]
 
 
 def news(ref: str) -> Operation | None:

@@ -112,7 +112,7 @@ def may_control(*, actor: User, op: Operation) -> bool:
 
 
 def _controls(op: Operation) -> Role:
-    return Role.OPERATOR if op.kind.startswith(("compute.", "pool.")) else Role.CONTRIBUTOR
+    return Role.OPERATOR if op.kind.startswith(("compute.", "pool.", "gateway.")) else Role.CONTRIBUTOR
 
 
 def operation_percent(*, op: Operation) -> int:

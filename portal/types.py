@@ -55,6 +55,8 @@ class OperationKind(models.TextChoices):
     ENDPOINT_CREATE = "endpoint.create"
     ENDPOINT_UPDATE = "endpoint.update"
     ENDPOINT_DELETE = "endpoint.delete"
+    ENDPOINT_PUT_BACK = "endpoint.put_back"
+    GATEWAY_PUT_BACK = "gateway.put_back"
     VERSION_CREATE = "version.create"
     VERSION_UPDATE = "version.update"
     VERSION_DELETE = "version.delete"

@@ -172,6 +172,7 @@ def overview(request: HttpRequest, workspace: str) -> HttpResponse:
         ],
         "uncollected": endpoints.collection_troubles(workspace=home)[:5],
         "ending": endpoints.ending_certificates(workspace=home)[:5],
+        "changed": list(endpoints.changed(workspace=home)[:5]),
         "running": list(jobs.filter(state__in=ACTIVE_STATES)[:6]),
         "failed": list(jobs.filter(state__in=ENDED_BADLY, ended_at__gte=day)[:5]),
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from compute import ownership
 from compute.cluster.kinds import KINDS, Kind, kind_of
 from compute.cluster.transport import FieldConflict, Gone, Refused, Transport
 from compute.cluster.validate import validate
@@ -31,35 +32,57 @@ class Cluster:
             self._version = str(self._json("GET", "/version").get("gitVersion", ""))
         return self._version
 
-    def apply(self, objects: Sequence[dict[str, Any]], *, force: bool = False) -> list[str]:
+    def serves(self, kind: str) -> bool:
+        """Whether the cluster's discovery has a kind, in the version that the portal uses."""
+        known = kind_of(kind)
+        try:
+            found = self._json("GET", f"/apis/{known.api_version}").get("resources") or []
+        except Gone:
+            return False
+        return any(resource.get("name") == known.plural for resource in found)
+
+    def apply(
+        self, objects: Sequence[dict[str, Any]], *, force: bool = False, there: list[dict[str, Any]] | None = None
+    ) -> list[str]:
         """Server-side apply in the given order with our field manager; all are validated before the first is sent.
 
         Raises FieldConflict when somebody else has set a field to another value, unless `force`; what the portal
         generates whole is always its own. Replicas that another sets are left to it: answers a sentence for each.
+        `there` gets the objects as they are then.
         """
         version = self.version()
         for obj in objects:
             validate(obj, version)
-        return [told for obj in objects if (told := self._apply(obj, force or obj["kind"] in GENERATED))]
+        seen = [] if there is None else there
+        return [told for obj in objects if (told := self._apply(obj, force or obj["kind"] in GENERATED, seen))]
 
-    def _apply(self, obj: dict[str, Any], force: bool) -> str:
+    def _apply(self, obj: dict[str, Any], force: bool, there: list[dict[str, Any]]) -> str:
         try:
-            self._send(obj, force)
+            there.append(self._send(obj, force))
         except FieldConflict as conflict:
             claims = conflict.extras["claims"]
             others = sorted({each["manager"] for each in claims} - {MANAGER})
             if not others:  # our own scale and annotate write under the same name by another verb
-                self._send(obj, True)
+                there.append(self._send(obj, True))
             elif {each["field"] for each in claims} <= {"spec.replicas"}:
-                self._send({**obj, "spec": {key: obj["spec"][key] for key in obj["spec"] if key != "replicas"}}, False)
+                rest = {key: obj["spec"][key] for key in obj["spec"] if key != "replicas"}
+                there.append(self._send({**obj, "spec": rest}, False))
                 return f"The replicas of {obj['metadata']['name']} are left to {', '.join(others)}, which sets them."
             else:
                 raise FieldConflict(_told(obj, claims), **conflict.extras) from None
         return ""
 
-    def _send(self, obj: dict[str, Any], force: bool) -> None:
+    def _send(self, obj: dict[str, Any], force: bool) -> dict[str, Any]:
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict", "force": "true" if force else "false"}
-        self._named(obj, lambda path: self._patch(path, obj, "application/apply-patch+yaml", query))
+        return self._named(obj, obj, "application/apply-patch+yaml", query)
+
+    def strip(self, obj: dict[str, Any]) -> dict[str, Any]:
+        """Take out of an object, as an apply answered it, what only others added to what it does."""
+        paths = ownership.additions(obj)
+        if not paths:
+            return obj
+        body = [{"op": "remove", "path": path} for path in paths]
+        return self._named(obj, body, "application/json-patch+json", {"fieldManager": MANAGER})
 
     def observe(
         self, kind: str, *, namespace: str | None = None, selector: str = "", name: str = ""
@@ -156,24 +179,19 @@ class Cluster:
                 return found
             query["continue"] = more
 
-    def _named(self, obj: dict[str, Any], call: Any) -> None:
-        """Run a call for one object so that a refusal says which object it was."""
+    def _named(self, obj: dict[str, Any], body: Any, content_type: str, query: dict[str, Any]) -> dict[str, Any]:
+        """Patch one object so that a refusal says which object it was."""
         kind, meta = kind_of(obj["kind"]), obj["metadata"]
         try:
-            call(kind.path(meta.get("namespace", ""), meta["name"]))
+            return self._patch(kind.path(meta.get("namespace", ""), meta["name"]), body, content_type, query)
         except Refused as refusal:
             raise type(refusal)(f"{kind.name} {meta['name']}: {refusal.detail}", **refusal.extras) from None
 
-    def _patch(self, path: str, body: dict[str, Any], content_type: str, query: dict[str, Any]) -> None:
-        self._transport.request("PATCH", path, query=query, body=body, content_type=content_type)
+    def _patch(self, path: str, body: Any, content_type: str, query: dict[str, Any]) -> dict[str, Any]:
+        return _document(self._transport.request("PATCH", path, query=query, body=body, content_type=content_type))
 
     def _json(self, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None) -> dict[str, Any]:
-        answer = self._transport.request(method, path, query=query, body=body)
-        try:
-            document = json.loads(answer or b"{}")
-        except ValueError:
-            raise Retryable("The API server's answer is not JSON.") from None
-        return document if isinstance(document, dict) else {}
+        return _document(self._transport.request(method, path, query=query, body=body))
 
 
 def _told(obj: dict[str, Any], claims: list[dict[str, str]]) -> str:
@@ -183,3 +201,11 @@ def _told(obj: dict[str, Any], claims: list[dict[str, str]]) -> str:
         f"{obj['kind']} {obj['metadata']['name']}: {words}. Have it taken back there, or take it over: run this again "
         "with take_over."
     )
+
+
+def _document(answer: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(answer or b"{}")
+    except ValueError:
+        raise Retryable("The API server's answer is not JSON.") from None
+    return document if isinstance(document, dict) else {}

@@ -9,12 +9,15 @@ from portal.problems import Problem
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind: API group and version, plural, and whether it lives in a namespace."""
+    """One kind: API group and version, plural, and whether it lives in a namespace. Of a custom one, which a cluster
+    may have or not, Kubernetes publishes no schema.
+    """
 
     name: str
     api_version: str
     plural: str
     is_namespaced: bool = True
+    is_custom: bool = False
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """The path of a collection or, with a name, of one object; without a namespace: of all namespaces."""
@@ -23,7 +26,7 @@ class Kind:
         return f"{root}{home}/{self.plural}" + (f"/{name}" if name else "")
 
 
-RBAC = "rbac.authorization.k8s.io/v1"
+RBAC, KEDA = "rbac.authorization.k8s.io/v1", "keda.sh/v1alpha1"
 KINDS = {
     kind.name: kind
     for kind in (
@@ -50,6 +53,8 @@ KINDS = {
         Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", False),
         Kind("Role", RBAC, "roles"),
         Kind("RoleBinding", RBAC, "rolebindings"),
+        Kind("ScaledObject", KEDA, "scaledobjects", is_custom=True),
+        Kind("TriggerAuthentication", KEDA, "triggerauthentications", is_custom=True),
     )
 }
 

@@ -19,7 +19,7 @@ from portal.types import Wait
 
 KINDS = (
     "Deployment", "Service", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "PodDisruptionBudget",
-    "NetworkPolicy",
+    "NetworkPolicy", "ScaledObject", "TriggerAuthentication",
 )  # fmt: skip
 OURS = (*KINDS, "ResourceQuota")
 THEIRS = (*KINDS, "Pod", "StatefulSet", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim", "Ingress")

@@ -84,11 +84,17 @@ def detail_context(target: Any) -> dict[str, Any]:
         "on_it_more": max(0, len(names) - SHOWN),
         "usd_node": node,
         "drift": [{**row, "since": parse_datetime(row["since"])} for row in target.observed.get("drift") or []],
-        **_powers(target), "ending": given.ending_words(target, timezone.now()),
+        **_powers(target), **_workloads(target), "ending": given.ending_words(target, timezone.now()),
         "pools": pools_with_use(target), "may_pool": queries.is_changeable(target) and not power.is_stopped(target),
         "options": [(key, value) for key, value in target.config.items() if value],
         "gateway": getattr(target, "gateway", None),
     }  # fmt: skip
+
+
+def _workloads(target: Any) -> dict[str, Any]:
+    """What others changed of what runs here."""
+    found = queries.workload_drift(target=target)
+    return {"gateway_drift": pages.since(found["gateway"]), "endpoints_drift": sorted(found["endpoints"])}
 
 
 def _powers(target: Any) -> dict[str, Any]:

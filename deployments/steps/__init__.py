@@ -9,9 +9,11 @@ from deployments.steps.workload import (
     DeploymentFailed,
     apply_workload,
     await_replicas,
+    put_back,
     remove_from,
     remove_workload,
     restore_workload,
+    rolled,
     settle_deployment,
 )
 from portal import operations
@@ -19,8 +21,8 @@ from portal.types import OperationKind
 
 __all__ = [
     "DeploymentFailed", "abort_environment", "apply_workload", "await_environment", "await_replicas", "due",
-    "observe_target", "remove_from", "remove_workload", "renew", "restore_workload", "settle_deployment",
-    "start_environment",
+    "observe_target", "put_back", "remove_from", "remove_workload", "renew", "restore_workload", "rolled",
+    "settle_deployment", "start_environment",
 ]  # fmt: skip
 
 operations.define(

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.utils import timezone
 
-from compute import fit, placed
+from compute import fit, ownership, placed
 from compute import queries as compute
-from deployments import artifacts, diagnose, manifests, placing, queries
+from deployments import artifacts, autoscale, diagnose, manifests, placing, queries
 from deployments.config import DeploymentConfig
 from deployments.models import Collecting, Deployment, Revision
 from deployments.steps import around, files, why
 from deployments.steps.why import Finding
-from deployments.types import DeploymentState
+from deployments.types import DeploymentState, Scaler
 from portal.models import Operation
 from portal.problems import Conflict, Problem
 from portal.secrets import fingerprint
@@ -58,23 +58,44 @@ def apply_workload(op: Operation) -> Wait | None:
     return None
 
 
-def _apply(op: Operation, cluster: Cluster, row: Deployment, number: int) -> None:
+def _apply(op: Operation, cluster: Cluster, row: Deployment, number: int, *, alone: bool = False) -> None:
+    """Apply a revision; `alone`: over what others set, and what they added goes."""
     revision = queries.revision_of(deployment=row, number=number)
     config = DeploymentConfig.parse(revision.config)
     collect = _token(cluster, row, manifests.COLLECT_KEY, "collect_token_digest") if config.collection else ""
     fresh = files.addresses(row, number)
     view = replace(view_of(row, revision, _token(cluster, row), collect), files=fresh.files)
-    take_over = bool(op.memo.get("take_over"))
+    take_over = alone or bool(op.memo.get("take_over"))
     around.apply(cluster, row, view, force=take_over)
-    told = cluster.apply(manifests.within(view), force=take_over)
+    there: list[dict[str, Any]] = []
+    told = cluster.apply(manifests.within(view), force=take_over, there=there)
     fresh.keep(row)
     if told:
         op.memo["warnings"] = [*(each for each in op.memo.get("warnings", []) if each not in told), *told]
     _note_collection(row, config)
     inside = _inside(row.wanted_replicas, config)
-    if config.autoscale_enabled:
+    if config.autoscale_enabled and row.scaler != Scaler.KEDA:
         _start_scaled(cluster, row, inside)
-    Deployment.objects.filter(pk=row.pk).update(wanted_replicas=inside)
+    marks = ownership.marks([cluster.strip(item) for item in there] if alone else there)
+    Deployment.objects.filter(pk=row.pk).update(wanted_replicas=inside, applied=marks, drift=[], scaler_mark="")
+
+
+def put_back(op: Operation, row: Deployment) -> None:
+    """Apply the wanted revision again, over what others changed, added or deleted."""
+    _apply(op, compute.open_cluster(row.compute_target), row, row.revision, alone=True)
+
+
+def rolled(row: Deployment) -> Wait | None:
+    """A Wait until the cluster has rolled out what was applied last, with all of its replicas available."""
+    name = manifests.workload_name(row)
+    found = compute.open_cluster(row.compute_target).observe("Deployment", namespace=row.namespace, name=name)
+    if not found:
+        raise DeploymentFailed(f"The workload of {row.name} was removed from {row.compute_target.name} meanwhile.")
+    wanted, status = int(found[0]["spec"].get("replicas") or 0), found[0].get("status") or {}
+    counts = [int(status.get(word) or 0) for word in ("replicas", "updatedReplicas", "availableReplicas")]
+    if int(status.get("observedGeneration") or 0) >= found[0]["metadata"]["generation"] and counts == [wanted] * 3:
+        return None
+    return Wait(1, f"{counts[2]} of {wanted} replicas of {row.name} are available")
 
 
 def _inside(wanted: int, config: DeploymentConfig) -> int:
@@ -247,8 +268,10 @@ def remove_workload(op: Operation) -> Wait | None:
 def remove_from(cluster: Cluster, deployment: Deployment) -> bool:
     """Ask for everything of a deployment to go; whether its pods are gone. Its token is worth nothing from now on."""
     Deployment.objects.filter(pk=deployment.pk).update(state=DeploymentState.DELETING, fetch_token_digest="")
-    for kind in KINDS:
-        cluster.remove(kind, namespace=deployment.namespace, name=manifests.workload_name(deployment))
+    name = manifests.workload_name(deployment)
+    scaler = autoscale.things(name) if deployment.scaler == Scaler.KEDA else []
+    for kind, each in [*scaler, *((kind, name) for kind in KINDS)]:
+        cluster.remove(kind, namespace=deployment.namespace, name=each)
     cluster.remove("Secret", namespace=deployment.namespace, name=manifests.login_name(deployment))
     gone = not cluster.observe("Pod", namespace=deployment.namespace, selector=manifests.selector(deployment.pk))
     if gone:  # until then they may bring what they collected

@@ -22,6 +22,7 @@ from endpoints.actions.endpoints import (
 )
 from endpoints.actions.entrance import entrance_set
 from endpoints.actions.gateway import certificate_make, certificate_set, certificate_watch, certificates_watch
+from endpoints.actions.upkeep import endpoint_put_back, export_revealed, gateway_put_back
 from endpoints.actions.versions import (
     endpoint_set_traffic,
     version_create,
@@ -42,8 +43,11 @@ __all__ = [
     "endpoint_create",
     "endpoint_delete",
     "endpoint_describe",
+    "endpoint_put_back",
     "endpoint_set_traffic",
     "entrance_set",
+    "export_revealed",
+    "gateway_put_back",
     "key_regenerate",
     "key_set",
     "keys_reveal",

@@ -133,9 +133,29 @@ class VersionOut(Shape):
     fix = serializers.CharField(help_text="What to do about the reason.")
     note = serializers.CharField()
     revision = serializers.IntegerField()
+    scaler = serializers.CharField(
+        allow_null=True, help_text="portal or KEDA: who sets the replicas; null: a fixed count."
+    )
+    scaler_note = serializers.CharField(help_text="Why it is not KEDA though the cluster has it, or what KEDA says.")
     wanted_replicas = serializers.IntegerField()
     ready_replicas = serializers.IntegerField()
     data_collection = CollectionOut(allow_null=True, help_text="Null where it was never on.")
+
+
+class ChangedOut(Shape):
+    """One object that is not as the portal applied it; `code` is deleted, changed, replicas, revision, certificate
+    or files."""
+
+    code = serializers.CharField()
+    object = serializers.CharField()
+    message = serializers.CharField()
+    since = serializers.DateTimeField()
+
+
+class VersionChangedOut(ChangedOut):
+    """The same of one version."""
+
+    version = serializers.CharField()
 
 
 class EndpointOut(Shape):
@@ -155,6 +175,7 @@ class EndpointOut(Shape):
     properties = serializers.DictField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+    drift = VersionChangedOut(many=True, help_text="What others changed in the cluster.")
     versions = serializers.DictField(child=VersionOut())
     default_version = serializers.CharField(allow_null=True)
     successors = serializers.DictField(

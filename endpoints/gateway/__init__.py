@@ -9,6 +9,7 @@ from endpoints.gateway.objects import (
     SELECTOR,
     install,
     name_of,
+    numbers_url,
     published,
 )
 from endpoints.gateway.view import EndpointView, GatewayView, VersionView
@@ -30,5 +31,6 @@ __all__ = [
     "held",
     "install",
     "name_of",
+    "numbers_url",
     "published",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compute.names import gateway_namespace
 from endpoints.gateway import routes
 from endpoints.gateway.filters import Json, typed
 from endpoints.gateway.view import GatewayView
@@ -18,6 +19,7 @@ OPEN_NUMBERS = (
     "^(http[.]scoring[.]downstream_(cx_(total|active)|rq_(total|active|[1-5]xx|time))"
     "|server[.](uptime|memory_allocated|days_until_first_cert_expiring))$"
 )
+NUMBERS_PATH, NUMBERS_SERVICE = "/in-flight", "slipway-gateway-numbers"
 # Which statistic tells the version of a file that Envoy has taken.
 STATISTICS = {
     "cds.json": "cluster_manager.cds.version_text",
@@ -57,7 +59,8 @@ def build(view: GatewayView, counter: int, before: Mapping[str, str]) -> Files:
         "rds.probe.json": _text({"version_info": "1", "resources": [_probe(view.probe_secret)]}),
         "sds.json": texts.pop("sds.json"),
     }
-    config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces)})}
+    home = {"namespace": gateway_namespace(view.target_id, view.workspace), "service": NUMBERS_SERVICE}
+    config = {**texts, "companion.json": _text({"namespaces": sorted(view.namespaces), "home": home})}
     versions["rest"] = _version(_rest(config, secret), counter, before.get("rest", ""))
     return Files(config, secret, versions)
 
@@ -148,18 +151,23 @@ def _tokens(view: GatewayView) -> Json:
 
 
 def _probe(secret: str) -> Json:
-    """Readiness and all numbers, by GET and with the secret only; without it the numbers that name nothing."""
+    """Readiness and all numbers, by GET and with the secret only; without it the numbers that name nothing.
+
+    The companion sees the secret, as it asks the other gateway pods with it.
+    """
     is_get = {"name": ":method", "string_match": {"exact": "GET"}}
     must = [{"name": PROBE_HEADER, "string_match": {"exact": secret}}, is_get]
+    strip = {"request_headers_to_remove": [PROBE_HEADER]}
     matches = [{"path": "/ready"}, {"path": "/stats"}, {"path": "/stats/prometheus"}]
-    let_in = [{"match": {**match, "headers": must}, "route": {"cluster": "admin"}} for match in matches]
+    let_in = [{"match": {**match, "headers": must}, "route": {"cluster": "admin"}, **strip} for match in matches]
     # The whole path, so that nobody adds a query of their own.
     bare = {"name": ":path", "string_match": {"exact": METRICS_PATH}}
     page = {"cluster": "admin", "prefix_rewrite": f"/stats/prometheus?usedonly&filter={OPEN_NUMBERS}"}
-    scraped = {"match": {"path": METRICS_PATH, "headers": [bare, is_get]}, "route": page}
+    scraped = {"match": {"path": METRICS_PATH, "headers": [bare, is_get]}, "route": page, **strip}
+    numbers = {"match": {"path": NUMBERS_PATH, "headers": must}, "route": {"cluster": "numbers"}}
     refuse = {"match": {"prefix": "/"}, "direct_response": {"status": 404}}
-    routes = [*let_in, scraped, refuse]
-    host = {"name": "probe", "domains": ["*"], "routes": routes, "request_headers_to_remove": [PROBE_HEADER]}
+    routes = [*let_in, scraped, numbers, refuse]
+    host = {"name": "probe", "domains": ["*"], "routes": routes}
     return typed("config.route.v3.RouteConfiguration", name="probe", virtual_hosts=[host])
 
 

@@ -44,7 +44,7 @@ def bootstrap() -> Json:
         "node": {"id": "gateway", "cluster": "scoring"},
         "admin": {"address": {"pipe": {"path": "run/admin.sock", "mode": 0o600}}},
         "dynamic_resources": {"cds_config": from_file("config", "cds.json")},
-        "static_resources": {"clusters": [_admin_cluster()]},
+        "static_resources": {"clusters": [_socket("admin"), _socket("numbers")]},
         "stats_flush_interval": "1s",
         "stats_config": {
             "histogram_bucket_settings": [{"match": {"contains": "scoring.duration"}, "buckets": BUCKETS}]
@@ -70,10 +70,11 @@ def _listener(name: str, address: str, port: int, chain: Json) -> Json:
     return {"name": name, "address": where, "filter_chains": [chain], "per_connection_buffer_limit_bytes": 1048576}
 
 
-def _admin_cluster() -> Json:
-    host = {"endpoint": {"address": {"pipe": {"path": "run/admin.sock"}}}}
-    hosts = {"cluster_name": "admin", "endpoints": [{"lb_endpoints": [host]}]}
-    return {"name": "admin", "type": "STATIC", "connect_timeout": "1s", "load_assignment": hosts}
+def _socket(name: str) -> Json:
+    """A cluster that is a socket in the pod: Envoy's own admin, or the companion's numbers."""
+    host = {"endpoint": {"address": {"pipe": {"path": f"run/{name}.sock"}}}}
+    hosts = {"cluster_name": name, "endpoints": [{"lb_endpoints": [host]}]}
+    return {"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": hosts}
 
 
 def _tls() -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 from compute import hardening, reach
 from compute.names import MANAGED, gateway_namespace, named
 from deployments import manifests
-from endpoints.gateway.files import METRICS_PATH, PROBE_HEADER, Files
+from endpoints.gateway.files import METRICS_PATH, NUMBERS_PATH, NUMBERS_SERVICE, PROBE_HEADER, Files
 from endpoints.gateway.filters import HTTP_PORT, HTTPS_PORT, PROBE_PORT, bootstrap, listeners
 from endpoints.gateway.view import GatewayView
 
@@ -23,6 +23,7 @@ __all__ = [
     "SELECTOR",
     "install",
     "name_of",
+    "numbers_url",
     "published",
 ]
 
@@ -60,7 +61,8 @@ def install(view: GatewayView, files: Files) -> list[Json]:
         hardening.namespace(gateway_namespace(view.target_id, view.workspace), _labels(view)),
         hardening.priority_class(hardening.GATEWAY_PRIORITY),
         _object(view, "v1", "ServiceAccount", COMPONENT) | {"automountServiceAccountToken": False},
-        *(part for namespace in view.namespaces for part in _rights(view, namespace)),
+        *(part for namespace in (_home(view), *view.namespaces) for part in _rights(view, namespace)),
+        _numbers(view),
         *published(view, files),
         _object(view, "v1", "ConfigMap", "gateway-boot") | {"data": boot},
         _deployment(view, boot),
@@ -74,6 +76,22 @@ def published(view: GatewayView, files: Files) -> list[Json]:
     """The objects that a change of traffic, keys or versions writes: the Secret before what refers to it."""
     secret = _object(view, "v1", "Secret", HOLDERS["Secret"]) | {"type": "Opaque", "data": _encoded(files.secret)}
     return [secret, _object(view, "v1", "ConfigMap", HOLDERS["ConfigMap"]) | {"data": files.config}]
+
+
+def numbers_url(target_id: int, workspace: str) -> str:
+    """Where an autoscaler in the cluster reads what is under way, with the probe's secret."""
+    return f"http://{NUMBERS_SERVICE}.{gateway_namespace(target_id, workspace)}.svc:{PROBE_PORT}{NUMBERS_PATH}"
+
+
+def _home(view: GatewayView) -> str:
+    return gateway_namespace(view.target_id, view.workspace)
+
+
+def _numbers(view: GatewayView) -> Json:
+    """Inside the cluster only; any pod of the gateway tells the sum of all."""
+    port = {"name": "numbers", "port": PROBE_PORT, "targetPort": PROBE_PORT, "protocol": "TCP"}
+    spec = {"type": "ClusterIP", "selector": {"app.kubernetes.io/name": COMPONENT}, "ports": [port]}
+    return _object(view, "v1", "Service", NUMBERS_SERVICE) | {"spec": spec}
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, str]:
@@ -96,7 +114,7 @@ def _object(view: GatewayView, version: str, kind: str, name: str, *, namespace:
 
 
 def _rights(view: GatewayView, namespace: str) -> list[Json]:
-    """The companion may follow EndpointSlices where this gateway's replicas run, and nothing else."""
+    """The companion may follow EndpointSlices where this gateway and its replicas run, and nothing else."""
     group, name = "rbac.authorization.k8s.io", name_of(view.target_id)
     rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]}
     own = gateway_namespace(view.target_id, view.workspace)

@@ -3,7 +3,7 @@
 Runs in the gateway pod with plain Python 3.9 or later, in the folder that holds config/, eds/, run/ and token/.
 `companion.py init` writes the first files and ends; `companion.py watch` follows the cluster for good. While the
 cluster's API is away the last files stay, so scoring goes on. `companion.py drain` sends Envoy's callers to another
-gateway before the pod ends.
+gateway before the pod ends. While it watches it also tells what is under way in all gateway pods together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
+import socketserver
 import ssl
 import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 CONFIG, TABLE, TOKEN, AUTHORITY, OUT = "config/companion.json", "config/cds.json", "token/token", "token/ca.crt", "eds"
@@ -28,6 +31,9 @@ WATCH_SECONDS, SOCKET_SECONDS, LONGEST_PAUSE = 50, 60, 2.0
 ADMIN, DRAINING, DRAINED = "run/admin.sock", "run/draining", "run/drained"
 # Of callers: connected now, requests ever (not connections: probes open those, too), waiting for an answer now.
 STATISTICS = ("cx_active", "rq_total", "rq_active")
+NUMBERS, PROBE_HEADER, PROBE_PORT, FRESH_SECONDS = "run/numbers.sock", "x-slipway-probe", 9902, 1.0
+UNDER_WAY = re.compile(r"^cluster\.([^/.\n]+/[^/.\n]+)\.upstream_rq_(?:pending_)?active: (\d+)$", re.M)
+STATS = "/stats?filter=" + urllib.parse.quote(r"^cluster\.[^/]+/[^.]+\.upstream_rq_(pending_)?active$")
 
 
 class Expired(Exception):
@@ -196,6 +202,10 @@ def init() -> None:
 def watch() -> None:
     """Follow all namespaces, and those that are added later."""
     api = Api()
+    try:
+        serve_numbers(Numbers(api))
+    except OSError as error:  # replicas are more important
+        say(f"numbers: {type(error).__name__}: {error}")
     followed: set[str] = set()
     while True:
         try:
@@ -207,6 +217,90 @@ def watch() -> None:
         except (OSError, ValueError) as error:
             say(f"{type(error).__name__}: {error}")
         time.sleep(0.5)
+
+
+class Numbers:
+    """What waits or is being answered, per version, in all gateway pods: what an autoscaler in the cluster reads.
+
+    Envoy lets in only who shows the probe's secret; the same header then opens the other pods.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api, self._lock = api, threading.Lock()
+        self._until, self._told = 0.0, {}  # type: ignore[var-annotated]
+
+    def tell(self, secret: str) -> dict[str, int]:
+        """{"endpoint/version": requests}, at most a second old. Raises OSError when a pod does not answer: a part of
+        the sum would take replicas away.
+        """
+        with self._lock:
+            if time.monotonic() >= self._until:
+                pages = [Admin("envoy", timeout=5).ask("GET", STATS)]
+                pages += [ask_pod(address, secret) for address in self._others()]
+                self._told, self._until = add_up(pages), time.monotonic() + FRESH_SECONDS
+            return dict(self._told)
+
+    def _others(self) -> list[str]:
+        with open(CONFIG, encoding="utf-8") as file:
+            home = json.load(file)["home"]
+        with self._api.open(home["namespace"], labelSelector=f"kubernetes.io/service-name={home['service']}") as found:
+            slices = json.load(found).get("items") or []
+        ready = {address for item in slices for address, _ in ready_addresses(item)}
+        return sorted(ready - {os.environ["POD_IP"]})
+
+
+def ask_pod(address: str, secret: str) -> str:
+    """The page of another gateway pod."""
+    connection = http.client.HTTPConnection(address, PROBE_PORT, timeout=3)
+    try:
+        connection.request("GET", STATS, headers={PROBE_HEADER: secret})
+        response = connection.getresponse()
+        page = response.read().decode()
+        if response.status != 200:
+            raise OSError(f"{address} answered {response.status}")
+        return page
+    finally:
+        connection.close()
+
+
+def add_up(pages: list[str]) -> dict[str, int]:
+    """The sum of both gauges of each version over all pages."""
+    told: dict[str, int] = {}
+    for page in pages:
+        for version, count in UNDER_WAY.findall(page):
+            told[version] = told.get(version, 0) + int(count)
+    return told
+
+
+def serve_numbers(numbers: Numbers) -> socketserver.ThreadingUnixStreamServer:
+    """A server on a socket that only Envoy's probe listener reaches."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                body = json.dumps(numbers.tell(self.headers.get(PROBE_HEADER, ""))).encode()
+            except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+                say(f"numbers: {type(error).__name__}: {error}")
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "envoy"
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    if os.path.exists(NUMBERS):
+        os.remove(NUMBERS)
+    server = socketserver.ThreadingUnixStreamServer(NUMBERS, Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 class Admin(http.client.HTTPConnection):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from compute import steps as compute
 from deployments import steps as deployments
 from endpoints.steps.certificate import apply_entrance, confirm_certificate, publish_certificate
-from endpoints.steps.install import await_gateway, install_gateway, remove_gateway
+from endpoints.steps.install import await_gateway, install_gateway, put_back_gateway, remove_gateway
 from endpoints.steps.removal import remove_endpoints, settle_target_removal
+from endpoints.steps.restore import await_workloads, put_back_workloads
+from endpoints.steps.scaling import release_scaler, settle_scalers
 from endpoints.steps.settle import settle_deployed, settle_endpoint_removed, settle_version_removed
 from endpoints.steps.versions import (
     confirm_loaded,
@@ -36,7 +38,7 @@ DEPLOY = (
 STOP_BUILD = operations.Abort(
     deployments.abort_environment, 120, since=deployments.start_environment, until=deployments.await_environment
 )
-REACH = ((load_version, 60), (confirm_loaded, 120), (route_version, 60), (confirm_routed, 60))
+REACH = ((load_version, 60), (confirm_loaded, 120), (route_version, 60), (confirm_routed, 60), (settle_scalers, 60))
 REMOVE = (
     (unroute_version, 60), (confirm_unrouted, 60), (drain_version, 400), (unload_version, 60), (confirm_unloaded, 60),
     (remove_workloads, 300),
@@ -47,11 +49,17 @@ for kind in (Kind.SERVICE_CREATE, Kind.ENDPOINT_CREATE, Kind.VERSION_CREATE):
 for kind in (Kind.SERVICE_UPDATE, Kind.VERSION_UPDATE):
     # The whole way again: after a create that failed, an update is what brings the service up.
     operations.define(
-        kind, *BUILD, *DEPLOY, *REACH, undo=((deployments.restore_workload, 120),), settle=settle_deployed,
-        abort=STOP_BUILD,
+        kind, *BUILD, (release_scaler, 300), *DEPLOY, *REACH, undo=((deployments.restore_workload, 120),),
+        settle=settle_deployed, abort=STOP_BUILD,
     )  # fmt: skip
-operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 60))
 operations.define(Kind.GATEWAY_UPDATE, (apply_entrance, 60), (publish_certificate, 60), (confirm_certificate, 120))
+operations.define(Kind.ENDPOINT_UPDATE, (publish_routes, 60), (confirm_routes, 60))
+operations.define(
+    Kind.ENDPOINT_PUT_BACK,
+    (put_back_workloads, 120), (install_gateway, 120), (await_workloads, 900), (await_gateway, 900),
+    (publish_routes, 60), (confirm_routes, 60), (settle_scalers, 60),
+)  # fmt: skip
+operations.define(Kind.GATEWAY_PUT_BACK, (put_back_gateway, 120), (await_gateway, 900), (confirm_routes, 60))
 operations.define(Kind.VERSION_DELETE, *REMOVE, settle=settle_version_removed)
 for kind in (Kind.SERVICE_DELETE, Kind.ENDPOINT_DELETE):
     operations.define(kind, *REMOVE, settle=settle_endpoint_removed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from compute import edge
+from compute import edge, ownership
 from compute import queries as compute
 from compute.steps.reaching import reached
 from deployments.steps import why
@@ -43,19 +43,41 @@ def apply(op: Operation, cluster: Cluster, row: Gateway) -> Wait | None:
     """Apply the objects of a gateway that are not there, or not as they are wanted."""
     view = picture.draw(row)
     objects = builder.install(view, builder.build(view, 0, {}))
-    mark, take_over = _mark(objects), bool(op.memo.get("take_over"))
-    if row.installed == mark and _is_there(cluster, row):
+    if row.installed == _mark(objects) and _is_there(cluster, row):
         return None
-    cluster.apply([item for item in objects if item["kind"] in BEFORE], force=take_over)
-    if publish.publish(cluster, row, doubt=not _is_there(cluster, row)) is None:
+    if _put(cluster, row, objects, force=bool(op.memo.get("take_over"))) is None:
         return Wait(publish.SOON, "Another change is being brought to the gateway")
-    cluster.apply(
-        [item for item in objects if item["kind"] not in BEFORE and item["metadata"]["name"] not in PUBLISHED],
-        force=take_over,
-    )
-    Gateway.objects.filter(pk=row.pk).update(installed=mark)
-    Gateway.objects.filter(pk=row.pk, state=GatewayState.ABSENT).update(state=GatewayState.STARTING)
     return None
+
+
+def put_back_gateway(op: Operation) -> Wait | None:
+    """Apply all of the gateway's objects again, over what others changed or deleted."""
+    target = publish.target_of(op)
+    cluster, row = compute.open_cluster(target), publish.gateway_of(target)
+    view = picture.draw(row)
+    versions = _put(cluster, row, builder.install(view, builder.build(view, 0, {})), whole=True)
+    if versions is None:
+        return Wait(publish.SOON, "Another change is being brought to the gateway")
+    op.memo["published"] = versions
+    return None
+
+
+def _put(
+    cluster: Cluster, row: Gateway, objects: list[dict[str, Any]], *, whole: bool = False, force: bool = False
+) -> dict[str, str] | None:
+    """Apply what the gateway is, files in between; answers their versions, None while another one publishes."""
+    before = [item for item in objects if item["kind"] in BEFORE]
+    rest = [item for item in objects if item not in before and item["metadata"]["name"] not in PUBLISHED]
+    there: list[dict[str, Any]] = []
+    cluster.apply(before, force=whole or force, there=there)
+    versions = publish.publish(cluster, row, whole=whole, doubt=whole or not _is_there(cluster, row))
+    if versions is None:
+        return None
+    cluster.apply(rest, force=whole or force, there=there)
+    publish.note_applied(row, ownership.marks([cluster.strip(item) for item in there] if whole else there))
+    Gateway.objects.filter(pk=row.pk).update(installed=_mark(objects), drift=[])
+    Gateway.objects.filter(pk=row.pk, state=GatewayState.ABSENT).update(state=GatewayState.STARTING)
+    return versions
 
 
 def _mark(objects: list[dict[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from compute.types import ComputeState
 from deployments import autoscale, manifests
 from deployments.config import DeploymentConfig
 from deployments.models import Deployment
+from deployments.types import Scaler
 from endpoints import counters
 from endpoints.counters import Reading, Tally
 from endpoints.models import EndpointVersion, Gateway, TrafficSample
@@ -186,10 +187,10 @@ def _adapt(version: EndpointVersion, seen: Look) -> None:
 
 
 def _scale(cluster: Cluster, version: EndpointVersion, seen: Look) -> None:
-    """Bring the replicas to what the load asks for: up at once, down after a minute of quiet."""
+    """Bring the replicas to what the load asks for: up at once, down after a minute of quiet; unless KEDA does."""
     deployment, now = version.deployment, timezone.now()
     config = picture.config_of(deployment)
-    if not config.autoscale_enabled or not version.is_routed:
+    if not config.autoscale_enabled or not version.is_routed or deployment.scaler == Scaler.KEDA:
         return
     if version.scaled_at and now - version.scaled_at < timedelta(seconds=config.refresh_period_seconds):
         return

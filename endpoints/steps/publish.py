@@ -6,15 +6,17 @@ import json
 import secrets
 import uuid
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from compute import ownership
 from compute import queries as compute
 from compute.models import ComputeTarget
 from compute.names import gateway_namespace
@@ -54,7 +56,9 @@ class LeaseLost(Retryable):
 
 
 def target_of(op: Operation) -> ComputeTarget:
-    """The compute target that the operation's endpoint is on."""
+    """The compute target that the operation's endpoint is on, or that the operation is about."""
+    if "endpoint_id" not in op.input:
+        return ComputeTarget.objects.select_related("workspace").get(pk=op.input["target_id"])
     rows = Endpoint.objects.select_related("compute_target__workspace")
     found = rows.filter(pk=op.input["endpoint_id"]).first()
     if found is None:
@@ -96,11 +100,14 @@ def lease(row: Gateway) -> Iterator[Gateway | None]:
         Gateway.objects.filter(pk=row.pk, lease=ours).update(lease=None, leased_until=None)
 
 
-def publish(cluster: Cluster, row: Gateway, *, anew: bool = False, doubt: bool = False) -> dict[str, str] | None:
+def publish(
+    cluster: Cluster, row: Gateway, *, anew: bool = False, doubt: bool = False, whole: bool = False
+) -> dict[str, str] | None:
     """Write what changed since the last publish; answers the files' versions, or None while another one publishes.
 
     `anew` writes all files with a new counter, for an Envoy that did not take the last ones. `doubt`: what is out may
-    have been lost with the gateway, so that the cluster is asked instead of our notes.
+    have been lost with the gateway, so that the cluster is asked instead of our notes. `whole`: what did not change is
+    written too, over what others wrote.
     """
     with lease(row) as mine:
         if mine is None:
@@ -108,9 +115,9 @@ def publish(cluster: Cluster, row: Gateway, *, anew: bool = False, doubt: bool =
         view = picture.draw(mine)
         before = _out(cluster, mine, anew=anew, doubt=doubt)
         files = builder.build(view, mine.revision, before)
-        changed = {name for name, version in files.versions.items() if before.get(name) != version}
+        changed = {name for name, version in files.versions.items() if whole or before.get(name) != version}
         if changed:
-            _write(cluster, mine, view, files, changed)
+            _write(cluster, mine, view, files, changed, alone=whole)
         if changed or files.versions != mine.published:
             nudge(cluster, view, mine.revision)
             _store(mine, published=files.versions, pushed_at=timezone.now())
@@ -135,7 +142,9 @@ def _data(cluster: Cluster, mine: Gateway, kind: str) -> dict[str, str]:
     return dict(found[0].get("data") or {}) if found else {}
 
 
-def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, changed: set[str]) -> None:
+def _write(
+    cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, changed: set[str], *, alone: bool = False
+) -> None:
     if mine.leased_until is None or mine.leased_until - timezone.now() < LEASE - SAFE:
         raise LeaseLost("Publishing was held up and leaves it to the next try")
     size = sum(len(text) for text in files.config.values())
@@ -150,7 +159,18 @@ def _write(cluster: Cluster, mine: Gateway, view: GatewayView, files: Files, cha
     objects = ([secret] if changed & {*builder.IN_SECRET, "rest"} else []) + (
         [config] if changed - builder.IN_SECRET else []
     )
-    cluster.apply(objects)
+    # Without times: what a publisher wrote that died before this note is ours all the same.
+    there: list[dict[str, Any]] = []
+    cluster.apply(objects, there=there)
+    marks = ownership.marks([cluster.strip(item) for item in there] if alone else there)
+    note_applied(mine, {name: {**mark, "time": ""} for name, mark in marks.items()})
+
+
+def note_applied(row: Gateway, marks: Mapping[str, ownership.Mark]) -> None:
+    """Keep the marks of objects that were just applied beside those of the others."""
+    with transaction.atomic():
+        fresh = Gateway.objects.select_for_update().get(pk=row.pk)
+        Gateway.objects.filter(pk=row.pk).update(applied={**fresh.applied, **marks})
 
 
 def _store(mine: Gateway, **fields: Any) -> None:

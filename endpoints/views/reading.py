@@ -88,6 +88,7 @@ def shown(endpoint: Any) -> dict[str, Any]:
     only = rows[0]["version"] if endpoint.kind == EndpointKind.SERVICE and rows else None
     return {
         **context, "op": pages.news(endpoint.ref), "sample": SAMPLE, "has_previous": bool(before),
+        "drift": pages.since([each for row in rows for each in row["deployment"].drift]),
         "may_add": len(rows) < traffic.MOST_VERSIONS, "most": traffic.MOST_VERSIONS,
         "control": next((row["version"].name for row in rows if row["version"].is_control), ""),
         "version": only, "auth_words": AUTH_WORDS[AuthMode(endpoint.auth)],

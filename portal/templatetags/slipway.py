@@ -39,6 +39,7 @@ KINDS = {
     "service": "service",
     "endpoint": "endpoint",
     "version": "version",
+    "gateway": "gateway of",
 }
 
 

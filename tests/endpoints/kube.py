@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,9 +27,13 @@ from tests import rights
 from tests.endpoints.box import ADDRESS, Box
 
 PATH = re.compile(
-    r"/(?:api|apis/[^/]+)/v\d+(?:/namespaces/(?P<ns>[^/]+))?/(?P<kind>[a-z]+)(?:/(?P<name>[^/]+))?(?P<rest>/.*)?$"
+    r"/(?:api|apis/[^/]+)/v\d+(?:alpha\d+)?(?:/namespaces/(?P<ns>[^/]+))?/(?P<kind>[a-z]+)(?:/(?P<name>[^/]+))?(?P<rest>/.*)?$"
 )
 TOKEN = "arm-token"  # noqa: S105
+
+
+def parts_of_keda(kind: str) -> bool:
+    return kind in ("scaledobjects", "triggerauthentications")
 
 
 class Kube(Box):
@@ -43,6 +48,7 @@ class Kube(Box):
         self.refuse = ""
         self.pod_status: dict[str, Any] = {}
         self.is_gateway_ready = True
+        self.keda: Callable[[dict[str, Any]], str] | None = None  # says what is wrong with an object; None: no KEDA
         self.mounted: dict[str, dict[str, str]] = {}
         self.envoy: subprocess.Popen[bytes] | None = None
         self.certificate = certificate
@@ -140,6 +146,10 @@ class Kube(Box):
         parts = urlsplit(path)
         if parts.path == "/version":
             return 200, b'{"gitVersion": "v1.33.6"}'
+        if parts.path.startswith("/apis/keda.sh/") and self.keda is None:
+            return 404, b"404 page not found"
+        if parts.path == "/apis/keda.sh/v1alpha1":
+            return 200, b'{"kind": "APIResourceList", "resources": [{"name": "scaledobjects"}]}'
         if lack := rights.lacking(method, parts.path):
             return 403, json.dumps({"message": lack}).encode()
         where = PATH.match(parts.path)
@@ -217,6 +227,8 @@ class Kube(Box):
         wanted = json.loads(body)
         if where["rest"] == "/scale":
             return 200, wanted
+        if parts_of_keda(where["kind"]) and (wrong := self.keda and self.keda(wanted)):
+            return 403 if wrong == "forbidden" else 500, {"message": wrong}
         self.objects[where["kind"], where["ns"] or "", where["name"]] = wanted
         if (where["kind"], where["name"]) == ("services", "slipway-gateway"):
             wanted["status"] = {"loadBalancer": {"ingress": [{"ip": ADDRESS}]}}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import ssl
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from compute import certificates
 from endpoints.pod import companion
 
 PROGRAM = Path(companion.__file__)
+NAMESPACES = re.compile(r"/namespaces/(ws|slipway-gw-ws-5)/")
 
 
 def slice_of(service: str, *addresses: str, ready: bool | None = True, name: str = "") -> dict[str, Any]:
@@ -60,7 +62,7 @@ class Cluster:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                if self.headers["Authorization"] != "Bearer the-token" or "/namespaces/ws/" not in parts.path:
+                if self.headers["Authorization"] != "Bearer the-token" or not NAMESPACES.search(parts.path):
                     return self.send_error(403)
                 self.send_response(200)
                 self.end_headers()

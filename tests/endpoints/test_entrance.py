@@ -106,7 +106,8 @@ def test_the_gateways_service_is_of_the_type_that_was_asked_for(row: Gateway) ->
     for how, type_ in (({}, "LoadBalancer"), ({"service": "NodePort"}, "NodePort")):
         give(row, **how)
         view = picture.draw(row)
-        (made,) = [each for each in gateway.install(view, gateway.build(view, 0, {})) if each["kind"] == "Service"]
+        found = gateway.install(view, gateway.build(view, 0, {}))
+        (made,) = [each for each in found if (each["kind"], each["metadata"]["name"]) == ("Service", gateway.COMPONENT)]
         assert made["spec"]["type"] == type_
 
 

@@ -31,7 +31,7 @@ def apply(fields: Fields, live: Json | None, config: Json, who: Manager, *, forc
         kept = _owned_by_others(path, others) or _above_wanted(path, wanted) or _names_an_item(path)
         if not kept:
             _remove(fields, merged, path)
-    same = before.fields == set(wanted)
+    same = before.fields == set(wanted) and live is not None and fields.leaves(merged) == fields.leaves(live)
     owners[who] = Owned(set(wanted), before.time if same else moment)
     write(merged, owners)
     return dict(merged)

@@ -88,6 +88,8 @@ def script() -> list[tuple[OperationKind, str, str, Callable[[APIClient], Any]]]
         (kind.ENDPOINT_UPDATE, "patch", "endpoints/two/traffic/", split),
         (kind.GATEWAY_UPDATE, "post", "compute-targets/steps/gateway/certificate/", lambda _: {"made": True}),
         (kind.VERSION_UPDATE, "patch", "endpoints/two/versions/v2/", lambda _: what("namer:1")),
+        (kind.ENDPOINT_PUT_BACK, "post", "endpoints/two/put-back/", lambda _: {}),
+        (kind.GATEWAY_PUT_BACK, "post", "compute-targets/steps/gateway/put-back/", lambda _: {}),
         (kind.VERSION_DELETE, "delete", "endpoints/two/versions/v2/", lambda _: None),
         (kind.ENDPOINT_DELETE, "delete", "endpoints/two/", lambda _: None),
         (kind.SERVICE_DELETE, "delete", "services/one/", lambda _: None),
