@@ -115,10 +115,10 @@ def test_an_edited_export_differs_and_is_seen_though_the_portals_name_was_used(
     endpoint: Endpoint, kubectl: Kubectl, tmp_path: Path
 ) -> None:
     file = Path(write(tmp_path, export.of_endpoint(endpoint)))
-    file.write_text(file.read_text().replace("maxUnavailable: 1", "maxUnavailable: 2"))
+    file.write_text(file.read_text().replace("maxUnavailable: '25%'", "maxUnavailable: '50%'"))
     different = kubectl("diff", "--server-side", "--field-manager=slipway", "-f", str(file))
     assert different.returncode == 1
-    assert "maxUnavailable: 2" in different.stdout
+    assert "maxUnavailable: 50%" in different.stdout
     done(kubectl("apply", "--server-side", "--field-manager=slipway", "-f", str(file)))
     Deployment.objects.update(applied=_older(version(endpoint)))
     assert "applied anew under the portal's name" in seen(endpoint)["changed"]

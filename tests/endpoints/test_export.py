@@ -61,7 +61,7 @@ def test_a_readers_export_is_what_the_builders_make_less_the_secrets(
     assert answer.status_code == 200
     assert documents(answer.json()["yaml"]) == wanted(endpoint)
     names = [manifests.workload_name(row.deployment) for row in endpoint.versions.order_by("pk")]
-    assert answer.json()["left_out"] == [f"ws-a/{name}" for name in names]
+    assert {f"ws-a/{name}" for name in names} <= set(answer.json()["left_out"])
     assert all(f"Secret ws-a/{name}." in answer.json()["yaml"] for name in names)
 
 

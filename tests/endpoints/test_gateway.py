@@ -103,7 +103,9 @@ def test_a_gateway_may_call_its_replicas_and_the_api_server_and_nothing_else() -
 def test_azures_load_balancer_is_told_what_was_asked_for() -> None:
     def notes(**more: Any) -> dict[str, str]:
         objects = gateway.install(picture(**more), gateway.Files({}, {}, {}))
-        service = next(item for item in objects if item["kind"] == "Service")
+        service = next(
+            item for item in objects if item["kind"] == "Service" and item["metadata"]["name"] == gateway.COMPONENT
+        )
         start = "service.beta.kubernetes.io/azure-"
         return {name.removeprefix(start): text for name, text in service["metadata"]["annotations"].items()}
 

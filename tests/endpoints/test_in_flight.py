@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compute import certificates
 from endpoints import gateway
 from endpoints.pod import companion
 from endpoints.types import AuthMode
@@ -73,7 +75,9 @@ def cluster(other: OtherPod, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "PATH": os.environ["PATH"], "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(made.port),
         "POD_IP": ADDRESS,
     }  # fmt: skip
-    with box.running(view(gateway.EndpointView("open", AuthMode.NONE, "x", (), versions), namespaces=("ws",))):
+    pair = certificates.make([ADDRESS], datetime.now(UTC))
+    endpoint = gateway.EndpointView("open", AuthMode.NONE, "x", (), versions)
+    with box.running(view(endpoint, namespaces=("ws",), tls_certificate=pair[0], tls_key=pair[1])):
         process = subprocess.Popen([sys.executable, str(PROGRAM), "watch"], cwd=folder, env=env)
         while not (folder / companion.NUMBERS).exists():
             time.sleep(0.02)

@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from compute import certificates
 from compute.models import ComputeTarget
-from endpoints import keys
 from endpoints.models import Endpoint, Gateway
 from portal import actions
 from portal.models import Operation, Workspace
@@ -32,7 +32,7 @@ def token(settings: Any) -> None:
 def target(workspace: Workspace) -> ComputeTarget:
     made = make_target(workspace, "aks")
     add_endpoint(made, "iris")
-    certificate, key = keys.self_signed(["a.example"], timezone.now(), days=20)
+    certificate, key = certificates.make(["a.example"], timezone.now(), days=20)
     read_at = timezone.now() - timedelta(seconds=40)
     Gateway.objects.create(compute_target=made, tls_certificate=certificate, tls_key=key, read_at=read_at)
     return made
