@@ -55,10 +55,15 @@ def server(picture: manifests.DeploymentView) -> dict[str, Any]:
 
 
 INSIGHTS = "InstrumentationKey=0a1b2c3d-1111-4222-8333-44445555beef;IngestionEndpoint=https://in.example/"
+COLLECT = manifests.Collect(
+    url="http://127.0.0.1:8000/api/v1/collect/7/", token="c", service="iris", version="v1", revision=3, percent=50,
+    body_bytes=65536, seconds=5, workers=2,
+)  # fmt: skip
 OPTIONS: list[list[dict[str, Any]]] = [
     [{}, FULL],
     [{}, {"node_pool": "gpu1", "taints": ("sku=gpu:NoSchedule", "spot=:PreferNoSchedule")}],
     [{}, {"insights": INSIGHTS, "ca": "-----BEGIN CERTIFICATE-----"}],
+    [{}, {"collect": COLLECT}],
     [{}, {"login": '{"auths": {}}', "quota": (("requests.cpu", "8"), ("requests.nvidia.com/gpu", "2"), ("pods", "9"))}],
     [
         {"fetch_url": "https://portal.example/api/v1/fetch/7/3/", "outgoing": Outgoing("needed")},

@@ -236,6 +236,29 @@ def test_a_kind_checks_before_an_operation_is_run_again_and_may_bring_its_input_
     assert (op.state, op.input) == (OperationState.RUNNING, {"before": 6})
 
 
+def test_what_somebody_else_has_set_can_be_taken_over_and_history_tells_what(
+    op: Operation, steps: Steps, owner: Any
+) -> None:
+    steps.answers["second"] = [Invalid("no", claims=[{"manager": "kubectl-edit", "field": "spec.replicas"}])]
+    advance(op, 2)
+    assert op.state == OperationState.FAILED
+    op = operations.retry(op=op, actor=owner, take_over=True)
+    assert op.memo["take_over"] is True
+    told = AuditEvent.objects.get(action="operation.retried").after
+    assert told == {"take_over": [{"manager": "kubectl-edit", "field": "spec.replicas"}]}
+
+
+def test_there_is_nothing_to_take_over_where_nobody_else_has_set_anything(
+    op: Operation, steps: Steps, owner: Any
+) -> None:
+    steps.answers["second"] = [Invalid("no")]
+    advance(op, 2)
+    with pytest.raises(Conflict, match="nothing to take over"):
+        operations.retry(op=op, actor=owner, take_over=True)
+    op.refresh_from_db()
+    assert op.state == OperationState.FAILED
+
+
 def test_retry_goes_on_from_the_step_that_failed(op: Operation, steps: Steps, owner: Any) -> None:
     steps.answers["second"] = [Invalid("no")]
     advance(op, 2)
