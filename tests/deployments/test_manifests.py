@@ -272,6 +272,19 @@ def test_no_workspace_has_the_namespace_of_another_or_of_a_gateway(one: str, a: 
     assert a == b or workspace_namespace(two, b) != mine
 
 
+def test_nothing_is_used_that_the_oldest_supported_kubernetes_keeps_switched_off() -> None:
+    assert VERSIONS[0] == "1.29"  # its gate PodLifecycleSleepAction is off: the handler is dropped, the object refused
+    hooks = [each for item in everything() for each in hooks_of(item)]
+    assert hooks
+    assert all("sleep" not in each for each in hooks)
+
+
+def hooks_of(item: dict[str, Any]) -> list[dict[str, Any]]:
+    pod = item["spec"]["template"]["spec"] if item["kind"] == "Deployment" else {}
+    containers = [*pod.get("initContainers", []), *pod.get("containers", [])]
+    return [hook for each in containers for hook in (each.get("lifecycle") or {}).values()]
+
+
 def test_a_gateway_goes_before_replicas_which_push_nobody_out() -> None:
     gateway, replica = map(hardening.priority_class, hardening.PRIORITIES)
     assert gateway["value"] > replica["value"] > 0
