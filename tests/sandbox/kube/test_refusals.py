@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from compute.sandbox.kube.validation.names import SUBDOMAIN_TEXT
+
+from .conftest import Http
 
 Json = dict[str, Any]
 Edit = Callable[[Json], Any]
@@ -386,3 +389,15 @@ def test_an_unknown_field_in_strict_mode_is_a_422_on_a_patch(http, namespace, ki
     answer = http("PATCH", f"{path}/web", {"spec": {"replicsa": 3}}, kind, fieldValidation="Strict")
     assert (answer.status_code, answer.json()["reason"]) == (422, "Invalid")
     assert 'strict decoding error: unknown field "spec.replicsa"' in answer.json()["message"]
+
+
+def test_kubernetes_1_29_drops_the_sleep_of_a_hook_and_then_refuses_the_hook(server):
+    server.call(server.kube.ensure, "old", name="old", resource_group="rg", region="westeurope", version="1.29.9")
+    token = yaml.safe_load(server.kube.kubeconfig("old", "clusterAdmin", server.url))["users"][0]["user"]["token"]
+    old = Http(server, token)
+    old.base = f"{server.url}/clusters/old"
+    body = copy.deepcopy(GOOD)
+    main(body).update(lifecycle={"preStop": {"sleep": {"seconds": 2}}})
+    answer = old("POST", "apis/apps/v1/namespaces/default/deployments", body)
+    assert answer.status_code == 422
+    assert f"{FIRST}.lifecycle.preStop: Required value: must specify a handler type" in answer.json()["message"]

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute.sandbox.kube import podsecurity
-from compute.sandbox.kube.validation import config, deployments, meta, pods, podupdates, policy, required, services
+from compute.sandbox.kube.validation import (
+    config,
+    deployments,
+    gates,
+    meta,
+    pods,
+    podupdates,
+    policy,
+    required,
+    services,
+)
 from compute.sandbox.kube.validation.causes import Causes, refuse
 
 if TYPE_CHECKING:
@@ -62,6 +72,7 @@ def validate_update(call: "Call", old: Json, new: Json) -> None:
 
 
 def _whole(call: "Call", causes: Causes, obj: Json) -> None:
+    gates.drop(call.kind.resource, call.host.kube.version(call.cluster), obj)
     meta.check(causes, call.kind, obj["metadata"])
     check = NEW.get(call.kind.resource)
     if check is not None:
