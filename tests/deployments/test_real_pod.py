@@ -32,6 +32,7 @@ from deployments.actions.models import Upload
 from deployments.models import Deployment, RegisteredModel
 from deployments.types import DeploymentSpec
 from portal import insights, operations
+from portal.launcher import ports
 from portal.models import Operation, User, Workspace
 from portal.types import OperationState, Role, Wait
 from tests.compute.azure import SUB
@@ -60,13 +61,6 @@ def run(data):
 BROKEN = "def init():\n    raise ValueError('no such model: 42')\n\ndef run(data):\n    return 1\n"
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def sandbox(tmp_path: Path, settings: Any) -> Iterator[dict[str, Any]]:
     from tests.deployments.pki import write_pki
@@ -77,10 +71,11 @@ def sandbox(tmp_path: Path, settings: Any) -> Iterator[dict[str, Any]]:
     for name in ("arm", "admin"):
         (folder / f"{name}.token").write_text(secrets.token_urlsafe(24))
         (folder / f"{name}.token").chmod(0o600)
-    ports = {"HTTP_PORT": free_port(), "HTTPS_PORT": free_port()}
+    http = ports.draw(set())
+    listeners = {"HTTP_PORT": http, "HTTPS_PORT": ports.draw({http})}
     env = {
         "PATH": os.environ["PATH"], "HOME": str(folder), "SANDBOX_STATE": str(folder / "state"),
-        **{f"SANDBOX_{name}": str(port) for name, port in ports.items()},
+        **{f"SANDBOX_{name}": str(port) for name, port in listeners.items()},
         "SANDBOX_TLS_CERT": str(pki["cert"]), "SANDBOX_TLS_KEY": str(pki["key"]), "SANDBOX_CA_FILE": str(pki["ca"]),
         "SANDBOX_ARM_TOKEN_FILE": str(folder / "arm.token"), "SANDBOX_ADMIN_TOKEN_FILE": str(folder / "admin.token"),
         "SANDBOX_BLOCK": "127.83.7", "SANDBOX_SUBSCRIPTION": SUB, "SANDBOX_RESOURCE_GROUPS": "g",
@@ -90,9 +85,9 @@ def sandbox(tmp_path: Path, settings: Any) -> Iterator[dict[str, Any]]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "compute.sandbox"], env=env, stdout=log, stderr=log)
     try:
-        until(lambda: listening(ports["HTTP_PORT"]), 20, lambda: (folder / "log").read_text())
+        until(lambda: listening(http), 20, lambda: (folder / "log").read_text())
         token = (folder / "arm.token").read_text()
-        yield {"url": f"http://127.0.0.1:{ports['HTTP_PORT']}", "token": token, "ca": str(pki["ca"]), "folder": folder}
+        yield {"url": f"http://127.0.0.1:{http}", "token": token, "ca": str(pki["ca"]), "folder": folder}
     finally:
         process.terminate()
         process.wait(30)

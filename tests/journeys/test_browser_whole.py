@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from portal.launcher import ports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,19 +41,14 @@ def run(data):
 """
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A portal of its own with everything around it; answers its credentials."""
     folder = tmp_path_factory.mktemp("h")
     ours = ("SLIPWAY_", "DJANGO_", "DATABASE_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
-        "SLIPWAY_HOME": str(folder), "SLIPWAY_HTTP_PORT": str(free_port()), "SLIPWAY_HTTPS_PORT": str(free_port()),
+        "SLIPWAY_HOME": str(folder), "SLIPWAY_HTTP_PORT": str(ports.draw(set())),
+        "SLIPWAY_HTTPS_PORT": str(ports.draw(set())),
     }  # fmt: skip
     launcher = [sys.executable, "-m", "portal.launcher"]
     subprocess.run([*launcher, "up", "--detach"], cwd=ROOT, env=env, check=True, timeout=180)

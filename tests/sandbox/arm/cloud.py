@@ -5,7 +5,6 @@ import ipaddress
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from portal.launcher import ports
 
 SUB, GROUP = "11111111-2222-3333-4444-555555555555", "rg"
 CLIENT, SECRET = "aaaaaaaa-0000-4000-a000-000000000001", "a secret of the app"
@@ -54,15 +55,10 @@ def _certificate(folder: Path) -> None:
     )
 
 
-def _port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 class Cloud:
     def __init__(self, folder: Path) -> None:
-        self.folder, self.http, self.https = folder, _port(), _port()
+        self.folder, self.http = folder, ports.draw(set())
+        self.https = ports.draw({self.http})
         _certificate(folder)
         (folder / "arm").write_text("arm-token")
         (folder / "admin").write_text("admin-token")
@@ -81,11 +77,11 @@ class Cloud:
     def start(self) -> "Cloud":
         self.process = subprocess.Popen([sys.executable, "-m", "compute.sandbox"], env=self.env, cwd=ROOT)
         for _ in range(300):
+            assert self.process.poll() is None, "the sandbox ended"
             try:
                 self.session.get(self.url + "/subscriptions", timeout=2)
                 return self
             except requests.ConnectionError:
-                assert self.process.poll() is None, "the sandbox ended"
                 time.sleep(0.1)
         raise AssertionError("the sandbox did not start")
 
