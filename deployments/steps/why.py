@@ -63,9 +63,16 @@ class Looker:
 
 
 def judged(
-    op: Operation, cluster: Cluster, namespace: str, pods: list[Json], workload: Json | None, *, grows: bool = False
+    op: Operation,
+    cluster: Cluster,
+    namespace: str,
+    pods: list[Json],
+    workload: Json | None,
+    *,
+    grows: bool = False,
+    least: float = 0.0,
 ) -> tuple[str, Finding | None]:
-    """What to tell who waits, and what has lasted so long that waiting makes no sense any more."""
+    """What to tell who waits, and what has lasted so long (`least` seconds or more) that waiting makes no sense."""
     now, known = timezone.now().timestamp(), op.memo.get(MEMO) or {}
     if known.get("namespace") == namespace and now - known["at"] < LOOK_SECONDS:
         return known["note"], None
@@ -75,6 +82,6 @@ def judged(
     kind, note = (found.kind, found.text) if found else ("", "")
     since = known["since"] if (known.get("namespace"), known.get("kind")) == (namespace, kind) else now
     op.memo[MEMO] = {"namespace": namespace, "at": now, "kind": kind, "since": since, "note": note}
-    if found is None or now - since < found.patience:
+    if found is None or now - since < max(found.patience, least):
         return note, None
     return note, looker.proven(namespace, scene, found)

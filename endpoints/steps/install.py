@@ -29,6 +29,7 @@ class GatewayFailed(Problem):
     status, code, title = 422, "gateway_failed", "The gateway did not get ready"
 
 
+GATEWAY_PATIENCE = 30.0  # seconds: one that served may have ended several times in its life, and starts again
 BEFORE = ("Namespace", "PriorityClass", "ServiceAccount", "Role", "RoleBinding")
 PUBLISHED = tuple(builder.HOLDERS.values())
 
@@ -103,7 +104,8 @@ def _why_not(op: Operation, cluster: Cluster, row: Gateway) -> str:
     """What keeps the gateway's pods from getting ready. Raises GatewayFailed when that will not pass by itself."""
     home = publish.namespace(row)
     found = cluster.observe("Deployment", namespace=home, name=builder.COMPONENT)
-    note, finding = why.judged(op, cluster, home, publish.all_pods(cluster, row), found[0] if found else None)
+    pods = publish.all_pods(cluster, row)
+    note, finding = why.judged(op, cluster, home, pods, found[0] if found else None, least=GATEWAY_PATIENCE)
     if finding is None:
         return note
     told = finding.trouble

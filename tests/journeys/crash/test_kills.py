@@ -162,7 +162,7 @@ def is_made_once(house: House, api: Api, since: dict[str, int], name: str) -> No
     clusters = changes(house, since, "arm", f"^((?!listCluster).)*/managedClusters/k-{name}-[^/]*$")
     assert list(clusters.values()) == [1], clusters
     objects = changes(house, since, "kube", f"/(?!pods/)[a-z]+/s-{name}-")
-    assert len(objects) == 6
+    assert len(objects) == 7
     assert set(objects.values()) == {1}, objects
     assert score(shown[1]["scoring_uri"]) == {"model": "one"}
 

@@ -106,8 +106,8 @@ class Place:
 
     def images(self) -> None:
         """An image that is not there, one that is not to be read, and a quota without room for one more pod."""
-        self.api.call("POST", "environments/", {"name": "nowhere", "image": "nowhere.example/iris:1"})
-        self.change("image", "why-a", environment="nowhere:1")
+        self.api.call("POST", "environments/", {"name": "why-nowhere", "image": "nowhere.example/iris:1"})
+        self.change("image", "why-a", environment="why-nowhere:1")
         with self.fault("kube.image_pull", "why-a", why="denied"):
             self.change("denied", "why-a", **self.worse("why-a"))
         tight = {"metadata": {"name": "tight"}, "spec": {"hard": {"pods": "1"}}}
@@ -156,6 +156,7 @@ def place(told: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
     made = Place(told, tmp_path_factory.mktemp("why"))
     first = [made.create(f"why-{letter}", good(letter)) for letter in "abc"]
     made.ops |= {row["target"]: ended(made.api, row) for row in first}
+    assert {row["state"] for row in made.ops.values()} == {"Succeeded"}, made.ops
     made.cordon(made.nodes[0])
     slow = made.create("why-d", SLOW)
     until(lambda: [row for row in made.core.list_namespaced_pod("why-d").items if row.spec.node_name], 20, "no pod")
