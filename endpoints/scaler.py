@@ -1,6 +1,6 @@
 """What KEDA is given to scale a version by v1's rule: on the requests that the gateway has under way. Pure.
 
-Why so and not by another scaler is in docs/adr/0012-keda.md.
+Why so and not by another scaler is in docs/adr/0015-who-scales-replicas.md.
 """
 
 from __future__ import annotations
