@@ -158,6 +158,7 @@ def test_what_was_sent_and_answered_is_what_is_stored_by_version(kept: Api, call
 def refusing(told: House) -> Iterator[None]:
     """The store's folder is a file: nothing can be stored."""
     place, aside = told.file("collected"), told.file("collected-aside")
+    place.mkdir(mode=0o700, exist_ok=True)  # whoever comes first has nothing collected yet
     place.rename(aside)
     place.touch()
     try:
