@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -30,6 +32,12 @@ def cancel(*, op: Operation, actor: User) -> Operation:
     return op
 
 
+AS_NEW: dict[str, Any] = {
+    "is_undoing": False, "attempts": 0, "error": None, "ended_at": None, "deadline_at": None,
+    "is_cancel_requested": False, "lease": None, "leased_until": None, "note": "",
+}  # fmt: skip
+
+
 @transaction.atomic
 def retry(*, op: Operation, actor: User, take_over: bool = False) -> Operation:
     """Run a failed operation again from the step that failed (from the first after a roll-back).
@@ -46,20 +54,9 @@ def retry(*, op: Operation, actor: User, take_over: bool = False) -> Operation:
     try:
         with transaction.atomic():
             changed = Operation.objects.filter(pk=op.pk, state__in=RETRYABLE).update(
-                state=OperationState.RUNNING,
-                step=step,
-                memo={**memo, "take_over": True} if take_over else memo,
-                is_undoing=False,
-                attempts=0,
-                error=None,
-                ended_at=None,
-                deadline_at=None,
-                is_cancel_requested=False,
-                due_at=timezone.now(),
-                lease=None,
-                leased_until=None,
-                note="",
-            )
+                state=OperationState.RUNNING, step=step, memo={**memo, "take_over": True} if take_over else memo,
+                due_at=timezone.now(), **AS_NEW,
+            )  # fmt: skip
     except IntegrityError:
         raise busy(op.target_ref, op.target_name) from None
     if not changed:
