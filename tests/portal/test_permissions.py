@@ -20,6 +20,7 @@ from tests import factories, page_rows
 READER, CONTRIBUTOR, OPERATOR, OWNER = Role.READER, Role.CONTRIBUTOR, Role.OPERATOR, Role.OWNER
 ANYONE, SIGNED_IN, OTHER_SECRET = "anyone", "signed in", "a secret of its own"
 Needs = Role | str
+Door = tuple[str, str, Needs]
 HOME = "api/v1/workspaces/<slug:workspace>/"
 ENVIRONMENT, MODEL = f"{HOME}environments/<str:name>/<int:version>/", f"{HOME}models/<str:name>/"
 TARGET, VERSION = f"{HOME}compute-targets/<str:name>/", f"{HOME}endpoints/<str:name>/versions/<str:version>/"
@@ -195,13 +196,13 @@ def routes(patterns: Any = None, start: str = "") -> Iterator[tuple[str, URLPatt
             yield route, each
 
 
-def rows(table: dict[str, dict[str, Needs]]) -> list[Any]:
-    """Each (route, method, needs) of a table as a named test case."""
-    return [
-        pytest.param(route, method, needs, id=f"{method} {route}")
-        for route, methods in table.items()
-        for method, needs in methods.items()
-    ]
+def areas(table: dict[str, dict[str, Needs]]) -> list[Any]:
+    """The (route, method, needs) of a table as named test cases: those of an area share one full workspace."""
+    found: dict[str, list[Door]] = {}
+    for route, methods in table.items():
+        area = route.removeprefix(HOME).removeprefix(PAGE).split("/")[0] or "front"
+        found.setdefault(area, []).extend((route, method, needs) for method, needs in methods.items())
+    return [pytest.param(doors, id=area) for area, doors in found.items()]
 
 
 def path_of(route: str, job: Operation) -> str:
@@ -254,69 +255,79 @@ def test_each_route_and_method_has_an_entry_and_each_entry_a_route() -> None:
             assert {method for method in METHODS if hasattr(view, method)} >= set(table[route]), route
 
 
-@pytest.mark.parametrize(("route", "method", "needs"), rows(REST))
+@pytest.mark.parametrize("doors", areas(REST))
 def test_a_rest_door_opens_to_its_role_and_those_above_and_to_nobody_else(
-    route: str, method: str, needs: Needs, job: Operation, people: dict[Role, User], stranger: User
+    doors: list[Door], job: Operation, people: dict[Role, User], stranger: User
 ) -> None:
-    path = path_of(route, job)
-    if needs == OTHER_SECRET:
-        assert answer(factories.client(people[Role.OWNER]), method, path).status_code == 404
-        assert answer(APIClient(), method, path).status_code == 404
-        return
-    assert answer(APIClient(), method, path).status_code == 401
-    if needs == SIGNED_IN:
-        assert answer(factories.client(stranger), method, path).status_code in (200, 400, 404)
-        return
-    assert answer(factories.client(stranger), method, path).status_code == 404
-    for role, person in people.items():
-        clients = [factories.client(person), factories.client(people[Role.OWNER], role=role)]
-        for found in (answer(client, method, path) for client in clients):
+    away, clients = factories.client(stranger), dict(tokens(people))
+    for route, method, needs in doors:
+        path, where = path_of(route, job), f"{method} {route}"
+        if needs == OTHER_SECRET:
+            assert answer(clients[Role.OWNER, True], method, path).status_code == 404, where
+            assert answer(APIClient(), method, path).status_code == 404, where
+            continue
+        assert answer(APIClient(), method, path).status_code == 401, where
+        if needs == SIGNED_IN:
+            assert answer(away, method, path).status_code in (200, 400, 404), where
+            continue
+        assert answer(away, method, path).status_code == 404, where
+        for (role, _), client in clients.items():
+            found = answer(client, method, path)
             if role < needs:
-                assert found.status_code == 403, (role.label, found.content)
-                assert found.json()["detail"].startswith("This needs the role "), found.content
+                assert found.status_code == 403, (where, role.label, found.content)
+                assert found.json()["detail"].startswith("This needs the role "), (where, found.content)
             else:
-                assert found.status_code not in (401, 403, 405, 500), (role.label, found.status_code, found.content)
-                assert found.status_code != 404 or "download" in route, found.content
+                assert found.status_code not in (401, 403, 405, 500), (where, role.label, found.content)
+                assert found.status_code != 404 or "download" in route, (where, found.content)
 
 
-@pytest.mark.parametrize(("route", "method", "needs"), [row for row in rows(REST) if row.values[0].startswith(HOME)])
-def test_a_token_of_another_workspace_finds_nothing(
-    route: str, method: str, needs: Needs, job: Operation, owner: User, blue: Any
-) -> None:
+def tokens(people: dict[Role, User]) -> Iterator[tuple[tuple[Role, bool], APIClient]]:
+    """A client for each role: by a token of who has it (True), and by an owner's token that is narrowed to it."""
+    for role, person in people.items():
+        yield (role, True), factories.client(person)
+        yield (role, False), factories.client(people[Role.OWNER], role=role)
+
+
+@pytest.mark.parametrize("doors", areas({route: REST[route] for route in REST if route.startswith(HOME)}))
+def test_a_token_of_another_workspace_finds_nothing(doors: list[Door], job: Operation, owner: User, blue: Any) -> None:
     other = factories.workspace(blue, "second", resource_group="second")
     client = factories.client(owner, workspace=other)
-    assert answer(client, method, path_of(route, job)).status_code == 404
+    for route, method, _ in doors:
+        assert answer(client, method, path_of(route, job)).status_code == 404, f"{method} {route}"
 
 
-@pytest.mark.parametrize(("route", "method", "needs"), rows(PAGES))
+@pytest.mark.parametrize("doors", areas(PAGES))
 def test_a_page_opens_to_its_role_and_those_above_and_to_nobody_else(
-    route: str, method: str, needs: Needs, job: Operation, people: dict[Role, User], stranger: User
+    doors: list[Door], job: Operation, people: dict[Role, User], stranger: User
 ) -> None:
-    path = path_of(route, job)
-    away = answer(Client(), method, path)
-    if needs == ANYONE:
-        assert away.status_code in (200, 302, 503)
-        return
-    if needs == OTHER_SECRET:  # it has one in tests/portal/test_metrics.py
-        assert (away.status_code, answer(signed_in(people[Role.OWNER]), method, path).status_code) == (404, 404)
-        return
-    assert (away.status_code, away["Location"].startswith("/sign-in/?next=")) == (302, True)
-    if needs == SIGNED_IN:
-        assert answer(signed_in(stranger), method, path).status_code in (200, 302, 400, 404)
-        return
-    assert answer(signed_in(stranger), method, path).status_code == 404
-    for role, person in people.items():
-        found = answer(signed_in(person), method, path)
-        if role < needs:
-            assert found.status_code == 403, (role.label, found.content)
-        else:
-            assert found.status_code not in (401, 403, 404, 405, 500), (role.label, found.status_code)
+    away, browsers = signed_in(stranger), {role: signed_in(person) for role, person in people.items()}
+    for route, method, needs in doors:
+        path, where = path_of(route, job), f"{method} {route}"
+        nobody = answer(Client(), method, path)
+        if needs == ANYONE:
+            assert nobody.status_code in (200, 302, 503), where
+            continue
+        if needs == OTHER_SECRET:  # it has one in tests/portal/test_metrics.py
+            assert (nobody.status_code, answer(browsers[Role.OWNER], method, path).status_code) == (404, 404), where
+            continue
+        assert (nobody.status_code, nobody["Location"].startswith("/sign-in/?next=")) == (302, True), where
+        if needs == SIGNED_IN:
+            assert answer(away, method, path).status_code in (200, 302, 400, 404), where
+            continue
+        assert answer(away, method, path).status_code == 404, where
+        for role, browser in browsers.items():
+            found = answer(browser, method, path)
+            if role < needs:
+                assert found.status_code == 403, (where, role.label, found.content)
+            else:
+                assert found.status_code not in (401, 403, 404, 405, 500), (where, role.label, found.status_code)
 
 
-@pytest.mark.parametrize("route", PAGES)
-def test_a_page_answers_405_to_what_its_entry_does_not_name(route: str, job: Operation, owner: User) -> None:
-    for method in {"get", "post"} - set(PAGES[route]):
-        assert answer(signed_in(owner), method, path_of(route, job)).status_code == 405
+def test_a_page_answers_405_to_what_its_entry_does_not_name(job: Operation, owner: User) -> None:
+    browser = signed_in(owner)
+    for route in PAGES:
+        for method in {"get", "post"} - set(PAGES[route]):
+            assert answer(browser, method, path_of(route, job)).status_code == 405, f"{method} {route}"
 
 
 def test_a_contributor_controls_no_work_on_clusters(
