@@ -12,7 +12,10 @@ import re
 import threading
 import uuid
 from abc import abstractmethod
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,9 +35,9 @@ MC = re.compile(
 
 
 class Azure:
-    """The state, and the two listeners."""
+    """The state; the two listeners answer for the newest."""
 
-    def __init__(self, folder: Any) -> None:
+    def __init__(self) -> None:
         self.groups = {GROUP}
         self.clusters: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
@@ -62,26 +65,12 @@ class Azure:
         self.own_nodes: list[dict[str, Any]] | None = None  # of a cluster that ARM does not know
         self.retry_after: str | None = "0"
         self.lock = threading.RLock()
-        self.ca, self.context = certificate(folder)
-        self.arm = _listen(self, ArmDoor)
-        self.kube = _listen(self, KubeDoor)
-        self.kube.socket = self.context.wrap_socket(self.kube.socket, server_side=True)
-        self.threads = [
-            threading.Thread(target=each.serve_forever, args=(0.01,), daemon=True) for each in (self.arm, self.kube)
-        ]
-        for thread in self.threads:
-            thread.start()
+        self.ca, self.arm, self.kube = listeners()
+        Door.azure = self
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.arm.server_address[1]}"
-
-    def stop(self) -> None:
-        for each in (self.arm, self.kube):
-            each.shutdown()
-            each.server_close()
-        for thread in self.threads:
-            thread.join(5)
 
     def fail(self, name: str, *answers: Any) -> None:
         """Queue answers for the next calls of that kind."""
@@ -530,7 +519,14 @@ class KubeDoor(Door):
         return self.answer(200, {"items": items[start : start + limit], "metadata": {"continue": more}})
 
 
-def _listen(azure: Azure, door: type[Door]) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (door,), {"azure": azure}))
-    server.daemon_threads = True
-    return server
+@cache
+def listeners() -> tuple[str, ThreadingHTTPServer, ThreadingHTTPServer]:
+    """Until the run ends: the authority of the second, ARM, and the clusters' API server."""
+    with TemporaryDirectory() as folder:
+        authority, context = certificate(Path(folder))
+    arm, kube = (ThreadingHTTPServer(("127.0.0.1", 0), door) for door in (ArmDoor, KubeDoor))
+    kube.socket = context.wrap_socket(kube.socket, server_side=True)
+    for server in (arm, kube):
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    return authority, arm, kube

@@ -11,34 +11,39 @@ from rest_framework.test import APIClient
 
 from compute import queries
 from compute.arm import budget
+from compute.models import ComputeTarget
 from portal import actions as portal
 from portal import operations
-from portal.models import Membership, Operation, User
+from portal.models import Membership, Operation, User, Workspace
 from portal.types import ACTIVE_STATES, Role
+from tests import kept
 from tests.compute.azure import GROUP, SUB, TOKEN, Azure
 
 
 @pytest.fixture
-def azure(tmp_path, settings):
+def azure(settings):
     settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
-    made = Azure(tmp_path)
     queries._open.clear()
-    yield made
-    made.stop()
+    return Azure()
 
 
 @pytest.fixture
 def people(db) -> dict[str, User]:
     names = ("owner", "operator", "contributor", "reader", "stranger", "other")
-    return {name: User.objects.create(username=name) for name in names}
+    kept.once("people", lambda: [User.objects.create(username=name) for name in names])
+    return {row.username: row for row in User.objects.filter(username__in=names)}
 
 
 @pytest.fixture
 def home(azure, people) -> Any:
-    team = portal.team_create(slug="acme", name="Acme", owner=people["owner"])
-    for name in ("operator", "contributor", "reader"):
-        Membership.objects.create(team=team, user=people[name], role=Role[name.upper()])
-    return workspace_of(team, "lab", people["owner"], azure)
+    def make() -> None:
+        team = portal.team_create(slug="acme", name="Acme", owner=people["owner"])
+        for name in ("operator", "contributor", "reader"):
+            Membership.objects.create(team=team, user=people[name], role=Role[name.upper()])
+        workspace_of(team, "lab", people["owner"], azure)
+
+    kept.once("home", make)
+    return Workspace.objects.select_related("team").get(slug="lab")
 
 
 @pytest.fixture
@@ -64,6 +69,22 @@ def call(people, home):
         client.credentials(HTTP_AUTHORIZATION=f"Bearer {portal.token_create(user=people[who], name='t')[1]}")
         url = f"/api/v1/workspaces/{slug}/{path}"
         return getattr(client, method)(url, body, format="json") if body is not None else getattr(client, method)(url)
+
+    return run
+
+
+@pytest.fixture
+def created(call, azure, run_all):
+    """created("prod-1") -> a target whose create has ended, and whose cluster Azure has; no change is noted."""
+
+    def run(name: str, **more: Any) -> ComputeTarget:
+        def make() -> None:
+            assert call("operator", "post", "compute-targets/", {"name": name, **more}).status_code == 202
+            run_all()
+
+        kept.once(f"{name} {more} {[sku['name'] for sku in azure.skus]}", make, azure)
+        azure.changes.clear()
+        return ComputeTarget.objects.get(name=name)
 
     return run
 

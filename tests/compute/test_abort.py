@@ -22,11 +22,8 @@ CHANGES = {
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    azure.changes.clear()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 def until_accepted(op):

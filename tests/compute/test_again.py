@@ -14,11 +14,8 @@ NO = (400, {"code": "BadRequest", "message": "no", "details": None, "subcode": "
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    azure.changes.clear()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 def failed(call, azure, run_all, path, body, method="PUT"):

@@ -14,6 +14,7 @@ from compute.cluster import BadKubeconfig, Gone, InvalidObject, Refused, Unautho
 from compute.cluster.kubeconfig import AKS_SERVER, parse
 from portal.outbound import AddressRefused
 from portal.problems import Retryable
+from tests.compute.certificate import certificate
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
@@ -112,8 +113,6 @@ def test_the_token_is_in_no_repr(azure):
 
 
 def test_another_ca_than_the_kubeconfigs_is_not_trusted(azure, tmp_path):
-    from tests.compute.certificate import certificate
-
     other = base64.b64encode(certificate(tmp_path)[0].encode()).decode()
     cluster = connect(changed(azure, lambda cluster, user: cluster.update({"certificate-authority-data": other})))
     with pytest.raises(Retryable, match="shows a certificate that the kubeconfig's CA and name do not fit"):
@@ -131,6 +130,7 @@ def test_a_server_of_another_name_is_not_trusted(azure):
 def test_a_client_certificate_leaves_no_file_behind(azure, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
     (tmp_path / "t").mkdir()
+    certificate(tmp_path)
     pair = {
         f"client-{name}-data": base64.b64encode((tmp_path / file).read_bytes()).decode()
         for name, file in (("certificate", "c.pem"), ("key", "k.pem"))

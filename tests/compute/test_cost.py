@@ -17,10 +17,8 @@ def price(name: str) -> float:
 
 
 @pytest.fixture
-def target(call, azure, run_all) -> ComputeTarget:
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    return ComputeTarget.objects.get()
+def target(created) -> ComputeTarget:
+    return created("prod-1")
 
 
 def add(target: ComputeTarget, **more) -> NodePool:

@@ -40,16 +40,16 @@ class Killed(BaseException):
     """Nothing of ours catches this, as nothing catches SIGKILL."""
 
 
-def begin(kind, call, azure, run_all):
+def begin(kind, call, azure, run_all, created):
     """Start an operation of that kind; what went before is not counted."""
     if kind == OperationKind.COMPUTE_ATTACH:
         azure.cluster("theirs")
         call("operator", "post", "compute-targets/attach/", {"name": "one", "cluster_name": "theirs"})
         return
-    call("operator", "post", "compute-targets/", {"name": "one"})
     if kind == OperationKind.COMPUTE_CREATE:
+        call("operator", "post", "compute-targets/", {"name": "one"})
         return
-    run_all()
+    created("one")
     if kind == OperationKind.COMPUTE_START:
         call("operator", "post", "compute-targets/one/stop/", {})
         run_all()
@@ -68,9 +68,9 @@ def begin(kind, call, azure, run_all):
 @pytest.mark.parametrize("moment", ["before the outside call", "between call and commit", "after the commit"])
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_worker_killed_at_every_step_ends_rightly_with_each_change_once(
-    kind, moment, call, azure, run_all, monkeypatch
+    kind, moment, call, azure, run_all, created, monkeypatch
 ):
-    begin(kind, call, azure, run_all)
+    begin(kind, call, azure, run_all, created)
     op = Operation.objects.get(state__in=ACTIVE_STATES)
     names = {
         "before the outside call": "_run", "between call and commit": "_go_on", "after the commit": "ring",
@@ -108,9 +108,9 @@ def test_a_worker_killed_at_every_step_ends_rightly_with_each_change_once(
     "kind", [OperationKind.COMPUTE_CREATE, OperationKind.COMPUTE_SCALE, OperationKind.COMPUTE_DELETE, *POWER]
 )
 def test_a_worker_killed_before_it_could_note_azures_answer_looks_instead_of_asking_again(
-    kind, call, azure, run_all, monkeypatch
+    kind, call, azure, run_all, created, monkeypatch
 ):
-    begin(kind, call, azure, run_all)
+    begin(kind, call, azure, run_all, created)
     op = Operation.objects.get(state__in=ACTIVE_STATES)
     real, deaths = operations.remember, []
 

@@ -10,10 +10,8 @@ from portal.models import AuditEvent, Operation
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 def look(target):

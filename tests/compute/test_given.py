@@ -20,6 +20,7 @@ from compute.steps import watch_target
 from portal.models import AuditEvent, Operation, OperationLog
 from portal.outbound import AddressRefused
 from tests.compute import kubeconfigs
+from tests.compute.certificate import certificate
 from tests.compute.conftest import step_once
 
 ONE = "compute-targets/edge/"
@@ -119,10 +120,12 @@ def test_the_kubeconfig_is_nowhere_to_be_read(call, edge, run_all, client, peopl
 
 
 def test_a_client_certificate_signs_in_too(call, edge, run_all, tmp_path):
-    certificate, key = (tmp_path / "c.pem").read_bytes(), (tmp_path / "k.pem").read_bytes()
+    certificate(tmp_path)
     document = json.loads(edge.kubeconfig())
-    pair = {"client-certificate-data": certificate, "client-key-data": key}
-    document["users"][0]["user"] = {name: base64.b64encode(data).decode() for name, data in pair.items()}
+    pair = {"client-certificate-data": "c.pem", "client-key-data": "k.pem"}
+    document["users"][0]["user"] = {
+        name: base64.b64encode((tmp_path / file).read_bytes()).decode() for name, file in pair.items()
+    }
     target = attach(call, edge, run_all, kubeconfig=json.dumps(document))
     assert target.state == "Failed"  # this API server takes tokens only
     assert "does not take the portal's credential" in target.reason

@@ -22,10 +22,8 @@ GATEWAY = {"jwks": "{}", "issuer": "slipway-scoring", "probe_secret": "s", "name
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 def put(azure, kind, namespace, name, labels=None):

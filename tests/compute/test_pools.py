@@ -20,7 +20,7 @@ from portal.operations import engine
 from portal.operations.plans import plan_of
 from portal.problems import Problem
 from portal.types import ACTIVE_STATES, OperationKind
-from tests import page_rows
+from tests import kept, page_rows
 from tests.compute.azure import sku, usage
 from tests.compute.conftest import step_once
 
@@ -29,12 +29,9 @@ GPU = "Standard_NC4as_T4_v3"
 
 
 @pytest.fixture
-def target(call, azure, run_all):
+def target(created, azure):
     azure.skus.append(sku(GPU, 4, 28, 1))
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    azure.changes.clear()
-    return ComputeTarget.objects.get()
+    return created("prod-1")
 
 
 @pytest.fixture
@@ -48,8 +45,11 @@ def add(target, operator, name="extra", **more):
 
 @pytest.fixture
 def pool(target, operator, run_all, azure):
-    add(target, operator)
-    run_all()
+    def make():
+        add(target, operator)
+        run_all()
+
+    kept.once("a pool", make, azure)
     azure.changes.clear()
     return NodePool.objects.get()
 

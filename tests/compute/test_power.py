@@ -15,7 +15,7 @@ from deployments.models import Deployment
 from deployments.steps import observe_target
 from portal import operations
 from portal.models import AuditEvent, Operation
-from tests import page_rows
+from tests import kept, page_rows
 from tests.compute.azure import usage
 from tests.compute.conftest import step_once
 
@@ -24,17 +24,17 @@ POWER = ("STARTING", "STOPPING")
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    azure.changes.clear()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 @pytest.fixture
 def stopped(call, azure, run_all, target):
-    assert call("operator", "post", f"{ONE}stop/", {}).status_code == 202
-    run_all()
+    def make():
+        assert call("operator", "post", f"{ONE}stop/", {}).status_code == 202
+        run_all()
+
+    kept.once("stopped", make, azure)
     azure.changes.clear()
     return ComputeTarget.objects.get()
 

@@ -13,10 +13,8 @@ ONE = "/w/lab/compute/prod-1/"
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 @pytest.fixture

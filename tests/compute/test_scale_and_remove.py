@@ -14,11 +14,8 @@ ONE = "compute-targets/prod-1/"
 
 
 @pytest.fixture
-def target(call, azure, run_all):
-    call("operator", "post", "compute-targets/", {"name": "prod-1"})
-    run_all()
-    azure.changes.clear()
-    return ComputeTarget.objects.get()
+def target(created):
+    return created("prod-1")
 
 
 def test_scale_changes_the_node_count_and_never_the_size(call, azure, run_all, target):

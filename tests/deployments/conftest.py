@@ -97,9 +97,9 @@ def environment(home: Workspace, author: User) -> Environment:
 
 
 @pytest.fixture
-def azure(tmp_path: Any, settings: Any, home: Any, target: Any) -> Any:
+def azure(settings: Any, home: Any, target: Any) -> Any:
     settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
-    made = Azure(tmp_path)
+    made = Azure()
     compute._open.clear()
     home.arm_endpoint, home.arm_credential = made.url, json.dumps({"kind": "static", "token": TOKEN})
     home.subscription_id, home.resource_group = SUB, GROUP
@@ -107,8 +107,7 @@ def azure(tmp_path: Any, settings: Any, home: Any, target: Any) -> Any:
     target.subscription_id, target.resource_group, target.workspace = SUB, GROUP, home
     target.save()
     made.cluster("aks")
-    yield made
-    made.stop()
+    return made
 
 
 @pytest.fixture
