@@ -38,7 +38,7 @@ from tests.endpoints.box import ADDRESS, BLOCK, Replica
 from tests.endpoints.kube import TOKEN, Kube
 from tests.endpoints.make import SCRIPT, Caller, deployment_body, make_environment, make_target, make_version
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")
