@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     subs = top.add_subparsers(dest="command", metavar="COMMAND")
     made = {name: subs.add_parser(name, help=text, description=text) for name, text in COMMANDS}
     subs.add_parser("help", help="this text")
-    subs.add_parser("supervise")
+    subs.add_parser("supervise").add_argument("--in-front", action="store_true")
     made["up"].add_argument("--detach", action="store_true", help="return when everything is ready")
     made["status"].add_argument("--json", action="store_true", help="for scripts")
     made["logs"].add_argument("name", nargs="?", help="web, web-tls, worker, beat, broker, sandbox or supervisor")
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     functions: dict[str, Callable[[], int]] = {
         "up": lambda: commands.up(detach=options.detach),
-        "supervise": commands.supervise,
+        "supervise": lambda: commands.supervise(in_front=options.in_front),
         "down": commands.down,
         "status": lambda: commands.status(as_json=options.json),
         "logs": lambda: commands.logs(options.name, lines=options.lines, follow=options.follow),

@@ -20,9 +20,9 @@ def up(*, detach: bool) -> int:
     return starting.up(detach=detach)
 
 
-def supervise() -> int:
-    """What `up --detach` leaves running. Not for people: it needs the lock that `up` hands over."""
-    return starting.supervise()
+def supervise(*, in_front: bool) -> int:
+    """What `up` ends in, or leaves running. Not for people: it needs the lock that `up` hands over."""
+    return starting.supervise(in_front=in_front)
 
 
 def down() -> int:

@@ -20,16 +20,21 @@ RESOURCE_GROUP = "slipway"
 REGISTRY = ACCOUNT = "slipwaysandbox"
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
+GUNICORN, CELERY = "gunicorn.app.wsgiapp:run", "celery.__main__:main"
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process that the supervisor keeps alive. `is_ready` must answer within a second."""
+    """One process that the supervisor keeps alive. `is_ready` must answer within a second.
+
+    `entry` is the function (module:name) that the command line comes to, where a fork that has loaded it can call it.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     is_ready: Callable[[], bool]
+    entry: str = ""
 
 
 def with_no_proxy(env: Mapping[str, str]) -> dict[str, str]:
@@ -147,8 +152,8 @@ def all_of(home: Home, ports: Mapping[str, int]) -> list[Process]:
         _broker(home, env),
         *([sandbox] if has_sandbox(outside_arm()) else []),
         *_web(home, ports, env),
-        Process("worker", _celery("worker", *_worker_options()), env, lambda: probes.has_worker(*broker)),
-        Process("beat", _celery("beat", "--pidfile="), env, lambda: True),
+        Process("worker", _celery("worker", *_worker_options()), env, lambda: probes.has_worker(*broker), CELERY),
+        Process("beat", _celery("beat", "--pidfile="), env, lambda: True, CELERY),
     ]
 
 
@@ -169,7 +174,7 @@ def _broker(home: Home, env: Mapping[str, str]) -> Process:
 
 
 def _web(home: Home, ports: Mapping[str, int], env: Mapping[str, str]) -> list[Process]:
-    tls = home.file("tls")
+    tls, ca = home.file("tls"), home.file("tls", "ca.pem")
     common = (
         str(BIN / "gunicorn"), "portal.wsgi:application", "--worker-class", "gthread", "--preload",
         "--no-control-socket", "--worker-tmp-dir", str(home.file("tmp")), "--umask", "077",
@@ -180,8 +185,8 @@ def _web(home: Home, ports: Mapping[str, int], env: Mapping[str, str]) -> list[P
     secure = ("--workers", "1", "--threads", "8", "--bind", f"{LOOPBACK}:{ports['https']}")
     files = ("--certfile", str(tls / "server.pem"), "--keyfile", str(tls / "server.key"))
     return [
-        Process("web", (*common, *plain), env, lambda: probes.is_healthy(ports["http"])),
-        Process("web-tls", (*common, *secure, *files), env, lambda: probes.is_healthy(ports["https"], tls / "ca.pem")),
+        Process("web", (*common, *plain), env, lambda: probes.is_healthy(ports["http"]), GUNICORN),
+        Process("web-tls", (*common, *secure, *files), env, lambda: probes.is_healthy(ports["https"], ca), GUNICORN),
     ]
 
 

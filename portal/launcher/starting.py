@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import IO
+from typing import IO, NoReturn
 
 from portal.launcher import ca, credentials, notice, ports, processes, status
 from portal.launcher import home as homes
@@ -36,11 +36,11 @@ def up(*, detach: bool) -> int:
     with lock:
         _prepare_or_tidy(home)
         _write_pid(lock, os.getpid())
-        return _detached(home, lock) if detach else _in_front(home)
+        return _detached(home, lock) if detach else _in_front(home, lock)
 
 
-def supervise() -> int:
-    """The detached supervisor: the lock came with the file descriptor that the environment names."""
+def supervise(*, in_front: bool = False) -> int:
+    """The supervisor in a process of its own: the lock came with the file descriptor that the environment names."""
     number = os.environ.pop(LOCK_FD, "")
     home = homes.find()
     if not number.isdigit() or home is None:
@@ -48,7 +48,11 @@ def supervise() -> int:
     with os.fdopen(int(number), "r+") as lock:
         os.set_inheritable(lock.fileno(), False)
         _write_pid(lock, os.getpid())
-        Supervisor(home, processes.all_of(home, home.facts["ports"])).run()
+        on_ready = (lambda: welcome(home)) if in_front else None
+        Supervisor(home, processes.all_of(home, home.facts["ports"]), on_ready).run()
+        _remove_sockets(home)
+    if in_front:
+        print("Slipway is stopped.")
     return 0
 
 
@@ -88,22 +92,34 @@ def _write_pid(lock: IO[str], pid: int) -> None:
     lock.flush()
 
 
-def _in_front(home: Home) -> int:
-    supervisor = Supervisor(home, processes.all_of(home, home.facts["ports"]), on_ready=lambda: welcome(home))
+SUPERVISE = (sys.executable, "-m", "portal.launcher", "supervise")
+
+
+def _for_supervisor(home: Home, lock: IO[str]) -> dict[str, str]:
+    """Its environment, which what it forks has in /proc too: by that it is found when the supervisor was killed.
+
+    The token of an outside ARM is in the database by now; that there is one is all that is asked.
+    """
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if "ARM_TOKEN" in given:
+        given["ARM_TOKEN"] = "is stored"  # noqa: S105
+    return {**given, "SLIPWAY_HOME": str(home.path), LOCK_FD: str(lock.fileno())}
+
+
+def _in_front(home: Home, lock: IO[str]) -> NoReturn:
     print("Starting … (Ctrl-C stops everything)", flush=True)
-    supervisor.run()
-    _remove_sockets(home)
-    print("Slipway is stopped.")
-    return 0
+    os.set_inheritable(lock.fileno(), True)
+    os.chdir(processes.ROOT)
+    os.execve(sys.executable, [*SUPERVISE, "--in-front"], _for_supervisor(home, lock))  # noqa: S606
 
 
 def _detached(home: Home, lock: IO[str]) -> int:
     log = os.open(home.file("logs", "supervisor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with open(log, "ab") as file:
         child = subprocess.Popen(
-            [sys.executable, "-m", "portal.launcher", "supervise"],
+            SUPERVISE,
             cwd=processes.ROOT,
-            env={**os.environ, LOCK_FD: str(lock.fileno())},
+            env=_for_supervisor(home, lock),
             pass_fds=(lock.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -8,6 +8,7 @@ from typing import Any
 from portal.launcher import home as homes
 from portal.launcher.home import Home
 
+OURS = (b"supervise", b"gunicorn", b"celery", b"compute.sandbox", b"valkey")
 NAMES = ("broker", "sandbox", "web", "web-tls", "worker", "beat")
 
 
@@ -54,6 +55,6 @@ def leftovers(home: Home) -> list[int]:
                 words = line.read()
         except OSError:
             continue
-        if is_ours and any(word in words for word in (b"gunicorn", b"celery", b"compute.sandbox", b"valkey")):
+        if is_ours and any(word in words for word in OURS):
             found.append(int(entry))
     return found

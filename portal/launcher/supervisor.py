@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portal.launcher import warm
 from portal.launcher.home import Home, write_private
 from portal.launcher.processes import ROOT, Process
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 FIRST_BACKOFF, MOST_BACKOFF, CALM_SECONDS = 0.3, 10.0, 30.0
 STOP_SECONDS = 20.0
 LOG_BYTES = 16 * 1024 * 1024
@@ -31,7 +32,7 @@ class Child:
     """A process that is kept alive."""
 
     process: Process
-    popen: subprocess.Popen[bytes] | None = None
+    popen: subprocess.Popen[bytes] | warm.Forked | None = None
     started: float = 0.0
     backoff: float = FIRST_BACKOFF
     due: float = 0.0
@@ -55,6 +56,7 @@ class Supervisor:
         self.children = [Child(process) for process in processes]
         self.is_stopping = False
         self._written = ""
+        self._is_warm: bool | None = None
         self._rotated = time.monotonic()
 
     def run(self) -> None:
@@ -97,7 +99,7 @@ class Supervisor:
             child.backoff = FIRST_BACKOFF
 
     def _note_death(self, child: Child, now: float) -> None:
-        if child.popen is None:
+        if child.popen is None or child.popen.returncode is None:
             return
         kill_group(child.popen.pid)
         self._say(f"{child.process.name} ended ({describe(child.popen.returncode)}); again in {child.backoff:.1f} s")
@@ -107,17 +109,15 @@ class Supervisor:
     def _start(self, child: Child, now: float) -> None:
         log = self.home.file("logs", f"{child.process.name}.log")
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-            child.popen = subprocess.Popen(  # noqa: PLW1509  (single-threaded: the hook is safe, and prctl has no other place)
-                child.process.argv,
-                cwd=ROOT,
-                env=dict(child.process.env),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
-            )
+            start = warm.Forked if self._can_fork(child.process) else _execute
+            child.popen = start(child.process, file.fileno(), _die_with(os.getpid(), child.process.name))
         child.started = now
+
+    def _can_fork(self, process: Process) -> bool:
+        """The first that may be forked has the product loaded, while broker and sandbox start."""
+        if process.entry and self._is_warm is None:
+            self._is_warm = warm.load(process.env)
+        return bool(process.entry and self._is_warm)
 
     def stop(self) -> None:
         """End everything in reverse order; what does not end in time is killed, and so is what it left behind."""
@@ -183,9 +183,25 @@ class Supervisor:
         print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
-def _die_with(parent: int) -> Any:
+def _execute(process: Process, output: int, hook: Callable[[], None]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: PLW1509  (single-threaded: the hook is safe, and prctl has no other place)
+        process.argv,
+        cwd=ROOT,
+        env=dict(process.env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=hook,
+    )
+
+
+def _die_with(parent: int, name: str) -> Callable[[], None]:
+    """Before its program: it ends when its parent does, and `top` shows which of several forks it is."""
+
     def hook() -> None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        _libc.prctl(PR_SET_NAME, f"slipway-{name}".encode())
         if os.getppid() != parent:
             os._exit(1)
 
@@ -207,7 +223,7 @@ def kill_group(pid: int) -> None:
         return
 
 
-def finish(popen: subprocess.Popen[bytes]) -> None:
+def finish(popen: subprocess.Popen[bytes] | warm.Forked) -> None:
     """Wait for the end of a process that was asked to end; kill it after 20 s."""
     try:
         popen.wait(STOP_SECONDS)

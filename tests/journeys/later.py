@@ -12,11 +12,22 @@ from pathlib import Path
 import time_machine
 from celery.loaders.app import AppLoader
 
-_file = Path(os.environ["SLIPWAY_HOME"], "moved")
-if _file.exists():
-    time_machine.travel(time.time() + float(_file.read_text()), tick=True).start()
-    time.time()  # from the first reading on it ticks
+
+def move() -> None:
+    """Put this process's clock on."""
+    file = Path(os.environ["SLIPWAY_HOME"], "moved")
+    if file.exists():
+        time_machine.travel(time.time() + float(file.read_text()), tick=True).start()
+        time.time()  # from the first reading on it ticks
 
 
 class Loader(AppLoader):
-    """Celery's own loader."""
+    """Celery's own loader, in a process that is forked from one that has loaded it."""
+
+    def on_worker_init(self) -> None:
+        """At the start of a worker or beat."""
+        move()
+
+
+if __name__ == "__config__":  # gunicorn's name for it
+    move()
