@@ -31,9 +31,10 @@ from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, Tra
 from endpoints.steps import install, numbers, picture, publish, removal, versions, wake
 from endpoints.types import AuthMode, EndpointKind, Slot, VersionChange
 from portal import operations
-from portal.models import Operation, User, Workspace
+from portal.models import Operation, Team, User, Workspace
 from portal.problems import Retryable
 from portal.types import OperationKind, OperationState, Wait
+from tests import factories, kept
 from tests.endpoints.box import ADDRESS, BLOCK, Replica
 from tests.endpoints.kube import TOKEN, Kube
 from tests.endpoints.make import SCRIPT, Caller, deployment_body, make_environment, make_target, make_version
@@ -60,12 +61,25 @@ def kube(tmp_path: Path, settings: Any) -> Iterator[Kube]:
 
 
 @pytest.fixture
+def blue(db: None) -> Team:
+    kept.once("blue", lambda: factories.team("blue"))
+    return Team.objects.get(slug="blue")
+
+
+@pytest.fixture
+def workspace(blue: Team) -> Workspace:
+    kept.once("lab", lambda: factories.workspace(blue))
+    return Workspace.objects.get(slug="lab")
+
+
+@pytest.fixture
 def target(kube: Kube, workspace: Workspace) -> Iterator[ComputeTarget]:
     Workspace.objects.filter(pk=workspace.pk).update(arm_endpoint=kube.arm_url)
     workspace.refresh_from_db()
     workspace.arm_credential = f'{{"kind": "static", "token": "{TOKEN}"}}'
     workspace.save()
-    made = make_target(workspace, "aks", observed={"nodes": []})
+    kept.once("aks", lambda: make_target(workspace, "aks", observed={"nodes": []}))
+    made = ComputeTarget.objects.get(name="aks")
     yield made
     compute.forget_cluster(made)
 
@@ -73,13 +87,17 @@ def target(kube: Kube, workspace: Workspace) -> Iterator[ComputeTarget]:
 @pytest.fixture
 def endpoint(target: ComputeTarget, kube: Kube, replicas: dict[str, Replica]) -> Endpoint:
     """An endpoint with two versions whose replicas run; the gateway is not there yet."""
-    made = Endpoint.objects.create(
-        workspace=target.workspace, compute_target=target, name="iris", kind=EndpointKind.VERSIONED, auth=AuthMode.NONE
-    )
-    for name in ("a", "b"):
-        row = make_version(made, name, is_default=name == "a")
-        kube.replicas(f"ws-a/{manifests.service_name(row.deployment)}", replicas[name])
-    return made
+
+    def make() -> None:
+        facts = {"workspace": target.workspace, "kind": EndpointKind.VERSIONED, "auth": AuthMode.NONE}
+        made = Endpoint.objects.create(compute_target=target, name="iris", **facts)
+        for name in ("a", "b"):
+            make_version(made, name, is_default=name == "a")
+
+    kept.once("iris", make)
+    for row in EndpointVersion.objects.select_related("deployment"):
+        kube.replicas(f"ws-a/{manifests.service_name(row.deployment)}", replicas[row.name])
+    return Endpoint.objects.select_related("workspace", "compute_target__workspace").get(name="iris")
 
 
 def operation(endpoint: Endpoint, kind: OperationKind = OperationKind.VERSION_CREATE, **more: Any) -> Operation:
@@ -111,8 +129,11 @@ REACH = (versions.load_version, versions.confirm_loaded, versions.route_version,
 @pytest.fixture
 def up(endpoint: Endpoint, kube: Kube) -> Endpoint:
     """Both versions are served."""
-    reach(endpoint, "a")
-    reach(endpoint, "b")
+    kept.once("up", lambda: [reach(endpoint, name) for name in ("a", "b")], kube)
+    if kube.envoy is None:
+        kube.mounted.clear()
+        kube.start_envoy()
+        kube.wait(Gateway.objects.get().published)
     kube.asked.clear()
     endpoint.refresh_from_db()
     return endpoint
