@@ -30,7 +30,7 @@ OURS = "portal,compute,deployments,endpoints"
 LIGHT = [sys.executable, "-m", "slipcover", "--source", OURS, "--json", "--out", str(LINES), *PYTEST[1:]]
 STORIES = "journey or browser"
 OF_THEIR_OWN = [  # stories in homes of their own; the others, and they, take about as long
-    f"tests/journeys/{name}" for name in ("crash", "on_azure", "test_chaos.py", "test_entra.py")
+    f"tests/journeys/{name}" for name in ("crash", "on_azure", "on_cluster", "test_chaos.py")
 ]
 SANDBOX = "tests/sandbox"  # has a store of its own, so no database matters to it
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "kubectl": ("kubectl",)}

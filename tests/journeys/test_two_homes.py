@@ -153,7 +153,7 @@ def test_two_homes_do_the_whole_story_at_once_and_leave_nothing(homes: tuple[Hou
     assert right.api().get("endpoints/demo/")["generation"]
     run(right, "down")
     assert traces[right].left() + belonging_to(right.path) == []
-    assert " passed" in run(left, "test", "tests/endpoints/test_traffic.py")
+    assert " passed" in run(left, "test", "tests/endpoints/test_tasks.py")
     assert git(checkout, "status", "--porcelain") == ""
     for house in homes:
         assert not Path(json.loads(house.file("home.json").read_text())["sockets"]).exists()

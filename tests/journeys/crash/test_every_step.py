@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ RAISING = "def init():\n    raise RuntimeError('no model')\n\n\ndef run(data):\n
 
 
 @pytest.fixture
-def owner(house: House, settings: Any, tmp_path: Any, live_server: Any) -> APIClient:
+def owner(house: House, settings: Any, tmp_path: Any, live_server: Any) -> Iterator[APIClient]:
     """The REST API of a workspace in this process, on the home's pretend cloud."""
     known = json.loads(house.file("credentials.json").read_text())
     settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
@@ -57,7 +57,17 @@ def owner(house: House, settings: Any, tmp_path: Any, live_server: Any) -> APICl
     )  # fmt: skip
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {actions.token_create(user=user, name='t')[1]}")
-    return client
+    yield client
+    end_pods(house)
+
+
+def end_pods(house: House) -> None:
+    """The clusters of a test go, as their pods would go on to ask its server."""
+    mine = [row for row in house.admin("GET", "state")["clusters"] if row["name"].startswith("steps-")]
+    for row in mine:
+        house.admin("DELETE", f"arm/clusters/slipway/{row['name']}")
+    ids = {row["id"] for row in mine}
+    until(lambda: not [pod for pod in house.admin("GET", "state")["pods"] if pod["cluster"] in ids], 30, "no pods")
 
 
 def ask(owner: APIClient, method: str, path: str, body: Any = None) -> Any:

@@ -12,6 +12,8 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -132,20 +134,40 @@ def change_traffic(house: House, api: Api, caller: Caller, name: str) -> Death:
     return death
 
 
+@contextmanager
+def unfinished(house: House) -> Iterator[None]:
+    """No replica starts to serve and no create is seen to end during the block, however slow the machine is."""
+    house.admin("PUT", "faults/kube.probe", {"container": "server", "probe": "startup"})
+    house.admin("PUT", "faults/arm.unavailable", {"target": "operation"})
+    try:
+        yield
+    finally:
+        until(lambda: is_lifted(house), BACK_SECONDS, "the sandbox, which may have died, forgets the faults")
+
+
+def is_lifted(house: House) -> bool:
+    try:
+        house.admin("DELETE", "faults")
+    except OSError:
+        return False
+    return True
+
+
 def change_all(house: House, api: Api, caller: Caller, name: str, cluster: str) -> Death:
     """A create, a deploy and a traffic change that have all reached the cloud when the process dies."""
     wanted, since, death = other_share(api), so_far(house), Death(house, name)
     service = {"name": f"s-{name}", "compute_target": cluster, **what("namer:1", authEnabled=False)}
-    started = [
-        api.call("POST", "services/", service)["url"],
-        api.call("POST", "compute-targets/", target(f"k-{name}"))["url"],
-    ]
-    until(lambda: changes(house, since, "kube", f"/deployments/s-{name}-"), 30, "a workload is there", 0.02)
-    until(lambda: changes(house, since, "arm", f"/managedClusters/k-{name}-"), 30, "a cluster is being made", 0.02)
-    assert [api.get(url)["state"] for url in started] == ["Running", "Running"]
-    dying = death.when_noted(PUBLISHED)
-    started.append(move(api, "main", wanted)["url"])
-    dying.join()
+    with unfinished(house):
+        started = [
+            api.call("POST", "services/", service)["url"],
+            api.call("POST", "compute-targets/", target(f"k-{name}"))["url"],
+        ]
+        until(lambda: changes(house, since, "kube", f"/deployments/s-{name}-"), 30, "a workload is there")
+        until(lambda: changes(house, since, "arm", f"/managedClusters/k-{name}-"), 30, "a cluster is being made")
+        assert [api.get(url)["state"] for url in started] == ["Running", "Running"]
+        dying = death.when_noted(PUBLISHED)
+        started.append(move(api, "main", wanted)["url"])
+        dying.join()
     for url in started:
         follow(api, url)
     death.is_over(caller)

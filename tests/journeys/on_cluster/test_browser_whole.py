@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -16,10 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from portal.launcher import ports
+from tests.journeys.crash.house import House
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ROOT = Path(__file__).resolve().parents[2]
 SECOND = 1000  # Playwright counts in milliseconds
 pytestmark = [
     pytest.mark.journey,
@@ -42,18 +38,9 @@ def run(data):
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A portal of its own with everything around it; answers its credentials."""
-    folder = tmp_path_factory.mktemp("h")
-    ours = ("SLIPWAY_", "DJANGO_", "DATABASE_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
-        "SLIPWAY_HOME": str(folder), "SLIPWAY_HTTP_PORT": str(ports.draw(set())),
-        "SLIPWAY_HTTPS_PORT": str(ports.draw(set())),
-    }  # fmt: skip
-    launcher = [sys.executable, "-m", "portal.launcher"]
-    subprocess.run([*launcher, "up", "--detach"], cwd=ROOT, env=env, check=True, timeout=180)
-    yield json.loads((folder / "credentials.json").read_text())
-    subprocess.run([*launcher, "down"], cwd=ROOT, env=env, check=True, timeout=60)
+def home(yard: House) -> dict[str, Any]:
+    """The credentials of a home with everything around it."""
+    return dict(json.loads(yard.file("credentials.json").read_text()))
 
 
 @pytest.fixture
@@ -111,16 +98,16 @@ def register(page: Page, root: str, folder: Path) -> None:
     """Two versions of a model and an environment."""
     for name in ("one", "two"):
         page.goto(root + "new/model/")
-        page.get_by_label("Name", exact=True).fill("namer")
+        page.get_by_label("Name", exact=True).fill("paged")
         (folder / "name.txt").write_text(name)
         page.set_input_files("#files", folder / "name.txt")
         page.get_by_role("button", name="Register").click()
-        expect(page.locator("h1")).to_contain_text("namer:")
+        expect(page.locator("h1")).to_contain_text("paged:")
     page.goto(root + "new/environment/")
-    page.get_by_label("Name", exact=True).fill("bare")
-    page.locator("[name=requirements]").fill("joblib")
+    page.get_by_label("Name", exact=True).fill("plain")
+    page.locator("[name=requirements]").fill("joblib>=1")
     page.get_by_role("button", name="Register").click()
-    expect(page.locator("h1")).to_have_text("bare:1")
+    expect(page.locator("h1")).to_have_text("plain:1")
 
 
 def deploy(page: Page, address: str, model: str, **fields: str) -> None:
@@ -198,9 +185,9 @@ def test_the_main_job_by_hand(page: Page, home: dict[str, Any], tmp_path: Path) 
     root = f"/w/{home['workspace']}/"
     create_cluster(page, root)
     register(page, root, tmp_path)
-    deploy(page, root + "new/endpoint/", "namer:1", name="names")
+    deploy(page, root + "new/endpoint/", "paged:1", name="names")
     state(page, "Healthy", 10)
-    deploy(page, root + "endpoints/names/add/", "namer:2", version="v2")
+    deploy(page, root + "endpoints/names/add/", "paged:2", version="v2")
     share = move_traffic(page)
     try_it(page)
     page.get_by_role("button", name="Show the keys").click()
