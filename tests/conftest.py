@@ -13,7 +13,8 @@ from portal.models import Membership, Operation, Team, User, Workspace
 from portal.types import ACTIVE_STATES, Role
 from tests import factories
 
-TURNS = {"house": 0, "told": 2}  # homes that many files share, one in a folder; each is gone before the next is made
+# homes that many files share, one in a folder; each is gone before the next is made
+TURNS = {"house": 0, "yard": 0, "told": 2}
 
 
 @pytest.hookimpl(trylast=True)
@@ -35,9 +36,10 @@ def _may_ask_database(item: pytest.Item) -> bool:
     return item.get_closest_marker("django_db") is not None or bool(opening & set(getattr(item, "fixturenames", ())))
 
 
-def _turn(item: pytest.Item) -> tuple[int, str]:
-    turn = next((turn for home, turn in TURNS.items() if home in getattr(item, "fixturenames", ())), 1)
-    return turn, "" if turn else str(item.path.parent)
+def _turn(item: pytest.Item) -> tuple[int, str, bool]:
+    names = getattr(item, "fixturenames", ())
+    turn = next((turn for home, turn in TURNS.items() if home in names), 1)
+    return turn, "" if turn else str(item.path.parent), "later" in names  # nobody takes a home back from the future
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ CLUSTER = "crash"
 ENDED = ("Succeeded", "Failed", "Cancelled", "TimedOut", "RolledBack")
 
 
-def until(check: Callable[[], Any], seconds: float, what: str, pause: float = 0.1) -> Any:
+def until(check: Callable[[], Any], seconds: float, what: str, pause: float = 0.2) -> Any:
     """Wait for a true answer; fails with `what` after `seconds`."""
     end = time.monotonic() + seconds
     while not (found := check()):
@@ -120,7 +120,7 @@ class Caller:
     failures: list[tuple[float, str]] = field(default_factory=list)
     last_good: float = 0.0
     body: bytes = b"{}"
-    pause: float = 0.02
+    pause: float = 0.05
 
     @contextmanager
     def scoring(self) -> Iterator[Caller]:
@@ -201,7 +201,7 @@ def score(uri: str) -> Any:
     return answer
 
 
-def follow(api: Api, url: str, pause: float = 0.1) -> None:
+def follow(api: Api, url: str, pause: float = 0.2) -> None:
     """Wait until an operation has succeeded."""
 
     def ended() -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ class Death:
             while not any(re.search(pattern, line["path"]) for line in self._house.noted("kube", start)):
                 if time.monotonic() > end:
                     return
-                time.sleep(0.001)
+                time.sleep(0.005)
             self.strike()
 
         thread = threading.Thread(target=watch)

@@ -5,7 +5,7 @@ by; web, worker and beat are killed, and those that the supervisor starts instea
 on (`later.py`), with rows, files and pods left as they are. Envoy and TLS libraries read the machine's clock, which
 stays: the certificates are looked at instead. So a scoring token, which Envoy judges, plays no part here.
 
-These are the last of this folder, as nobody takes the home back.
+These come last in this folder (`tests/conftest.py`), as nobody takes the home back.
 """
 
 from __future__ import annotations
