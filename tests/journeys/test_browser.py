@@ -280,6 +280,7 @@ def test_colours_follow_the_system_and_the_switch(inside: Page, portal: str) -> 
     assert (dark, light) == ("rgb(15, 20, 26)", "rgb(244, 246, 248)")
 
 
+@pytest.mark.timeout(300)
 def test_axe_finds_nothing_on_any_page_and_none_is_wider_than_the_screen(inside: Page, portal: str) -> None:
     found: dict[tuple[str, str], Any] = {}
     for path in PAGES:
