@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from deployments.models import Deployment
 from endpoints import actions, export
 from endpoints.models import Endpoint, EndpointVersion, Gateway
 from endpoints.steps import install, publish, watch
-from portal.models import AuditEvent, Operation, User, Workspace
+from portal.models import AuditEvent, Operation, Team, User, Workspace
 from portal.types import OperationKind, OperationState
+from tests import factories, kept
 from tests.endpoints.cloud import TOKEN, Kubectl, arm, sandbox
 from tests.endpoints.make import Caller, make_target, make_version
 from tests.sandbox.kube.conftest import CLUSTER, Server
@@ -46,26 +48,46 @@ def kubectl(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Kubectl
 
 
 @pytest.fixture
+def blue(db: None) -> Team:
+    kept.once("blue of drift", lambda: factories.team("blue"))
+    return Team.objects.get(slug="blue")
+
+
+@pytest.fixture
+def workspace(blue: Team) -> Workspace:
+    kept.once("lab of drift", lambda: factories.workspace(blue))
+    return Workspace.objects.get(slug="lab")
+
+
+@pytest.fixture
 def target(server: Server, workspace: Workspace, settings: Any) -> Iterator[ComputeTarget]:
     settings.OUTBOUND_ALLOW = ["127.0.0.0/8"]
     with arm(server.kube.kubeconfig(CLUSTER, "clusterUser", server.url)) as url:
         workspace.arm_endpoint, workspace.arm_credential = url, json.dumps({"kind": "static", "token": TOKEN})
         workspace.save()
-        made = make_target(workspace, "aks", observed={"nodes": [], "power_state": "Running"})
+        facts = {"nodes": [], "power_state": "Running"}
+        kept.once("aks of drift", lambda: make_target(workspace, "aks", observed=facts))
+        made = ComputeTarget.objects.get(name="aks")
         yield made
         compute.forget_cluster(made)
 
 
 @pytest.fixture
-def endpoint(target: ComputeTarget) -> Endpoint:
+def endpoint(target: ComputeTarget, server: Server) -> Endpoint:
     """An endpoint with a version of two replicas and one that is autoscaled, as applied; and its gateway."""
+    there = SimpleNamespace(objects=server.store._objects)
+    kept.once("all of drift", lambda: put(target), there)
+    server.store._objects = there.objects
+    return Endpoint.objects.get(name="iris")
+
+
+def put(target: ComputeTarget) -> None:
     made = Endpoint.objects.create(workspace=target.workspace, compute_target=target, name="iris", kind="Endpoint")
     cpu = {"containerResourceRequirements": {"cpu": 1, "memoryInGB": 1}}  # quantities that the server writes anew
     for name, config in (("v1", {"numReplicas": 2, **cpu}), ("v2", {})):
         deployments.put_back(Operation(), make_version(made, name, is_default=name == "v1", **config).deployment)
     op = Operation(kind=OperationKind.GATEWAY_PUT_BACK, input={"target_id": target.pk})
     assert install.put_back_gateway(op) is None
-    return made
 
 
 def version(endpoint: Endpoint, name: str = "v1") -> Deployment:
