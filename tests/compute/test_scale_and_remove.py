@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from compute import queries
 from compute.models import ComputeTarget
 from endpoints.models import Endpoint
 from portal import operations
@@ -201,6 +202,7 @@ def test_only_operators_scale_detach_delete_and_see_kubeconfigs(call, target, wh
 
 
 def test_the_kubeconfig_is_fetched_anew_not_cached_and_its_reveal_is_in_the_history(call, azure, target):
+    queries.open_cluster(target)  # what was fetched for this is kept
     azure.kube_token = "kube-2"
     answer = call("operator", "post", f"{ONE}credentials/", {})
     assert "kube-2" in answer.data["kubeconfig"]
