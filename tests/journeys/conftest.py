@@ -20,7 +20,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None, tmp_path_fa
 @pytest.fixture(scope="session")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A running home after `demo --keep`."""
-    made = House(tmp_path_factory.mktemp("told") / "home", measured=True)
+    made = House(tmp_path_factory.mktemp("told") / "home")
     try:
         made.run("up", "--detach")
         made.run("demo", "--keep")

@@ -49,14 +49,11 @@ def until(check: Callable[[], Any], seconds: float, what: str, pause: float = 0.
 
 
 class House:
-    """A home on ports of its own with short times.
+    """A home on ports of its own with short times; without coverage, which takes a third of its processes' time."""
 
-    Coverage is taken in it when it is `measured`: that takes a third of its processes' time.
-    """
-
-    def __init__(self, path: Path, *, measured: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        ours = ("SLIPWAY_", "DATABASE_", "ARM_", "DJANGO_", *(() if measured else ("COVERAGE_",)))
+        ours = ("SLIPWAY_", "DATABASE_", "ARM_", "DJANGO_", "COVERAGE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         http = ports.draw(set())
         self.env = {

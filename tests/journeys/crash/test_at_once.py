@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,14 +44,11 @@ def test_two_endpoints_of_one_cluster_changed_at_once_both_end_as_last_set(
     keys = {"main": caller.key, "other": add_endpoint(api, cluster)}
     last = {"main": 100, "other": 0}
     caller.failures.clear()
-    began = time.monotonic()
     with caller.scoring(), ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(change, house.api(), name, share) for name, share in last.items()]:
             done.result()
-    took = time.monotonic() - began
     for name, share in last.items():
         shown = api.get(f"endpoints/{name}/")["versions"]
         assert (shown["v2"]["configured_share"], shown["v2"]["effective_share"]) == (share, share)
         assert answers(api, name, keys[name]) == {"v2" if share else "v1": 100}
     assert caller.failures == []
-    assert took < SECONDS
