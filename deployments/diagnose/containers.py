@@ -13,6 +13,7 @@ CONFIG = ("CreateContainerConfigError", "CreateContainerError", "RunContainerErr
 CRASHES = 2  # a first crash may be chance
 INIT_FAILED = 3  # what the inference server exits with when init() raises
 NOT_STARTED = ("StartError", "ContainerCannotRun")
+UNSEEN = ("Unknown", "ContainerStatusUnknown")  # the kubelet or its node started anew, and did not see the end
 UPDATE = "Update it again: that puts back what is missing."
 SEE_LOG = "See the last lines of its log, mend the entry script or its environment, and update it."
 # (what the node says, the fix, seconds to wait)
@@ -72,7 +73,7 @@ def _crash(pod: Json, spec: Json, status: Json, is_init: bool) -> Trouble | None
         return None
     times = int(status.get("restartCount") or 0) + (0 if "running" in state else 1)
     name, reason = str(status["name"]), str(ended.get("reason") or "Error")
-    patience = 0.0 if times >= CRASHES else NEVER
+    patience = 0.0 if times >= CRASHES and reason not in UNSEEN else NEVER
     if reason in NOT_STARTED:
         return _cannot_be_made(pod, name, reason, str(ended.get("message") or ""))
     kind, text, fix = _why(name, spec, ended, is_init)
@@ -89,6 +90,8 @@ def _why(name: str, spec: Json, ended: Json, is_init: bool) -> tuple[str, str, s
     number = int(ended.get("signal") or 0) or (code - 128 if code > 128 else 0)
     if ended.get("reason") == "OOMKilled":
         return _memory(name, spec)
+    if ended.get("reason") in UNSEEN:
+        return "node", f"The container {name} went down with its node", "It starts again by itself with its node."
     if is_init and name == "fetch":
         return "fetch", "The replica could not fetch its code and models", "See the last line of its log."
     if code == INIT_FAILED and not is_init:

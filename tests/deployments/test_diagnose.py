@@ -357,6 +357,14 @@ def test_a_lost_node_is_told_and_waited_out_as_kubernetes_moves_its_pods() -> No
     assert found_in(found | {"metadata": {**found["metadata"], "deletionTimestamp": ENDED}}, nodes=[silent]) is None
 
 
+@pytest.mark.parametrize(("code", "reason"), [(255, "Unknown"), (137, "ContainerStatusUnknown")])
+def test_a_node_that_starts_anew_is_told_and_never_held_against_the_container(code: int, reason: str) -> None:
+    trouble = found_in(pod(waiting("PodInitializing", restarts=3, last=ended(code, reason))))
+    assert trouble is not None
+    assert trouble.text == "The container server went down with its node; it ended 4 times."
+    assert trouble.patience == NEVER
+
+
 LATE = {
     "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
     "message": 'ReplicaSet "iris-7-6d9f4b5c8" has timed out progressing.',
