@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from hypothesis import settings
 
 from portal import operations
 from portal.models import Membership, Operation, Team, User, Workspace
 from portal.types import ACTIVE_STATES, Role
 from tests import factories
 
+settings.register_profile("on any machine", deadline=None)
+settings.load_profile("on any machine")
 # homes that many files share, one in a folder; each is gone before the next is made
 TURNS = {"house": 0, "yard": 0, "told": 2}
 

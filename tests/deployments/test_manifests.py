@@ -253,7 +253,7 @@ NUMBERS = some.integers(1, 2**31)
 SLUGS = some.from_regex(r"[-a-zA-Z0-9_]{1,50}", fullmatch=True) | some.from_regex(r"gw-[a-z0-9]{1,5}", fullmatch=True)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(some.text(min_size=1, max_size=100), NUMBERS, some.text(min_size=1, max_size=100), NUMBERS)
 def test_names_of_workloads_are_labels_and_two_deployments_never_share_one(one: str, a: int, two: str, b: int) -> None:
     names = [manifests.workload_name(view(name=one, pk=a)), manifests.workload_name(view(name=two, pk=b))]
@@ -262,7 +262,7 @@ def test_names_of_workloads_are_labels_and_two_deployments_never_share_one(one: 
     assert LABEL.fullmatch(manifests.login_name(view(name=one, pk=a)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(SLUGS, NUMBERS, SLUGS, NUMBERS)
 def test_no_workspace_has_the_namespace_of_another_or_of_a_gateway(one: str, a: int, two: str, b: int) -> None:
     mine, theirs = workspace_namespace(one, a), gateway_namespace(b, two)
