@@ -73,10 +73,8 @@ def run(words: list[str]) -> int:
 def _everything(required: list[str]) -> Result:
     """Five runs at once, as each waits more than it computes: portals twice, the rest on each database, the sandbox."""
     _coverage_tool("erase")
-    rest, others = (
-        ["-m", f"not ({STORIES})", f"--ignore={SANDBOX}"],
-        [f"--ignore={each}" for each in (*OF_THEIR_OWN, CHAOS)],
-    )
+    rest = ["-m", f"not ({STORIES})", f"--ignore={SANDBOX}"]
+    others = [f"--ignore={each}" for each in (*OF_THEIR_OWN, CHAOS)]
     with tempfile.TemporaryDirectory(prefix="slipway-images-") as images:
         built = {"SANDBOX_IMAGES": images}  # each environment is built once, not once a home
         return together(
