@@ -21,13 +21,15 @@ from deployments.models import Deployment
 from endpoints import actions, export
 from endpoints.models import Endpoint, EndpointVersion, Gateway
 from endpoints.steps import install, publish, watch
-from portal.models import AuditEvent, Operation, Team, User, Workspace
+from portal.models import AuditEvent, Operation, User, Workspace
 from portal.types import OperationKind, OperationState
-from tests import factories, kept
+from tests import kept
 from tests.endpoints.cloud import TOKEN, Kubectl, arm, sandbox
+from tests.endpoints.keeps import blue, workspace
 from tests.endpoints.make import Caller, make_target, make_version
 from tests.sandbox.kube.conftest import CLUSTER, Server
 
+__all__ = ["blue", "workspace"]
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.kubectl,
@@ -45,18 +47,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def kubectl(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     return Kubectl(server, tmp_path_factory.mktemp("kubectl"))
-
-
-@pytest.fixture
-def blue(db: None) -> Team:
-    kept.once("blue of drift", lambda: factories.team("blue"))
-    return Team.objects.get(slug="blue")
-
-
-@pytest.fixture
-def workspace(blue: Team) -> Workspace:
-    kept.once("lab of drift", lambda: factories.workspace(blue))
-    return Workspace.objects.get(slug="lab")
 
 
 @pytest.fixture

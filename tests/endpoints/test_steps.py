@@ -31,14 +31,16 @@ from endpoints.models import Endpoint, EndpointVersion, Gateway, SigningKey, Tra
 from endpoints.steps import install, numbers, picture, publish, removal, versions, wake
 from endpoints.types import AuthMode, EndpointKind, Slot, VersionChange
 from portal import operations
-from portal.models import Operation, Team, User, Workspace
+from portal.models import Operation, User, Workspace
 from portal.problems import Retryable
 from portal.types import OperationKind, OperationState, Wait
-from tests import factories, kept
+from tests import kept
 from tests.endpoints.box import ADDRESS, BLOCK, Replica
+from tests.endpoints.keeps import blue, workspace
 from tests.endpoints.kube import TOKEN, Kube
 from tests.endpoints.make import SCRIPT, Caller, deployment_body, make_environment, make_target, make_version
 
+__all__ = ["blue", "workspace"]
 pytestmark = pytest.mark.django_db
 
 
@@ -58,18 +60,6 @@ def kube(tmp_path: Path, settings: Any) -> Iterator[Kube]:
     made = Kube(tmp_path)
     yield made
     made.stop()
-
-
-@pytest.fixture
-def blue(db: None) -> Team:
-    kept.once("blue", lambda: factories.team("blue"))
-    return Team.objects.get(slug="blue")
-
-
-@pytest.fixture
-def workspace(blue: Team) -> Workspace:
-    kept.once("lab", lambda: factories.workspace(blue))
-    return Workspace.objects.get(slug="lab")
 
 
 @pytest.fixture
